@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..predict import ForecastOptions
-from ._options import FiniteRange, NumberList, parse_selection
+from ._options import Choice, FiniteRange, NumberList, parse_selection
 
 COUNT: Any = {"type": click.IntRange(min=1)}
 LENGTH: Any = {"type": FiniteRange(min=0, min_open=True)}
@@ -20,6 +20,7 @@ CLICK: dict[str, dict[str, Any]] = {
     "thresholds": {"type": NumberList(), "metavar": "VALUE,..."},
     "minutes": LENGTH,
     "pixel_km": LENGTH,
+    "outside": {"type": Choice(("climatology", "nan"))},
     "coarsen": COUNT,
     "rain_relation": {"type": NumberList(), "metavar": "A,B"},
     "key": {},

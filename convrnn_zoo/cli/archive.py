@@ -8,6 +8,7 @@ import click
 
 from ..models import Forecaster
 from ..predict.archive import forecast_archive
+from ..predict.archive.store import open_store
 from ..values.units import plural
 from ._forecasts import forecast_options
 from ._options import WEIGHTS_EPILOG, TextList, output_directory, with_model
@@ -79,4 +80,5 @@ def archive(
         click.echo(json.dumps({**summary, "issue_times_with_missing_inputs": incomplete}, indent=2))
     elif not quiet:
         line = f"{output}: {plural(len(times), 'issue time')}, {str(times[0])[:16]} to {str(times[-1])[:16]}"
-        click.echo(line + (f"; {incomplete} with input frames without a value" if incomplete else ""))
+        missing = f"{incomplete} with input frames without a value" if incomplete else ""
+        click.echo("; ".join(filter(None, (line, open_store(output)[1]["pixels"], missing))))

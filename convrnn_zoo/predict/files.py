@@ -33,7 +33,7 @@ from ..values.units import plural
 from ..verify import split_known
 from .forecast import Forecast
 from .labelled import drop_unstorable_attrs
-from .options import ForecastOptions
+from .options import ForecastOptions, accepts
 
 NAMED = tuple(suffix for suffix in ARRAY_READERS if suffix != ".npy")
 """Suffixes of files that may hold several arrays, by name."""
@@ -163,23 +163,28 @@ def check_inputs(frames: Tensor, reader: Frames, values: Preprocessing) -> None:
 
 def forecast_with_probabilities(
     model: Any, frames: Tensor, horizon: int, options: ForecastOptions, **known: Any
-) -> tuple[Any, Any]:
-    """Returns the forecast and the probabilities of reaching ``options.thresholds``; the first or the second is None.
+) -> tuple[Any, Any, Any]:
+    """Returns the forecast, the probabilities of reaching ``options.thresholds``, and the mask of rain from outside.
 
-    With `members`, both are returned, and the probabilities are the shares of the members. There is no warning of
-    frames without a value, which the callers report. `known` are known inputs, and the time step and pixel size.
+    The forecast or the probabilities are None, and so is the mask if the model has none. With `members`, both are
+    returned, and the probabilities are the shares of the members. There is no warning of frames without a value, which
+    the callers report. `known` are known inputs, and the time step and pixel size.
     """
-    thresholds, known = options.thresholds, {"inputs": "all", **known}
+    thresholds, known, has_mask = options.thresholds, {"inputs": "all", **known}, accepts(model, "outside")
+    if has_mask:
+        known |= {"outside": options.outside or "climatology", "return_outside": True}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "frames without a value|horizon=.* is beyond")
         if thresholds and not options.members:
-            return None, model.probabilities(frames, thresholds, horizon, **known)
+            result = model.probabilities(frames, thresholds, horizon, **known)
+            return None, *(result if has_mask else (result, None))
         members = {"members": options.members, "seed": options.seed or 0} if options.members else {}
-        forecast = model.forecast(frames, horizon, **known, **members)
+        result = model.forecast(frames, horizon, **known, **members)
+    forecast, outside = result if has_mask else (result, None)
     if not thresholds:
-        return forecast, None
+        return forecast, None, outside
     reached = [(forecast >= t).float().masked_fill(forecast.isnan(), torch.nan) for t in thresholds]
-    return forecast, torch.stack([x.mean(0) for x in reached], dim=-3)
+    return forecast, torch.stack([x.mean(0) for x in reached], dim=-3), outside
 
 
 def forecast_files(
@@ -254,7 +259,9 @@ def forecast_files(
         raise ValueError(f"{file}: the latest frame that is read, {latest}, has no value; pass another --start")
     names = [f"{d:%Y-%m-%d %H:%M}" for d in reader.dates] or [str(t + first) for t in range(count)]
     warn_of_missing(model, frames[:count].view(1, count, -1, *reader.size), names[:count], f"{file}: ")
-    forecast, probabilities = forecast_with_probabilities(model, frames[:count], horizon, options, **known, **scales)
+    forecast, probabilities, outside = forecast_with_probabilities(
+        model, frames[:count], horizon, options, **known, **scales
+    )
     if forecast is None:
         forecast, probabilities = probabilities, None
     frames = frames if values.target_channels is None or frames.dim() == 3 else frames[:, values.target_channels]
@@ -274,4 +281,5 @@ def forecast_files(
         not isinstance(model, EnsembleForecaster),
         probabilities,
         tuple(filter(None, notes)),
+        outside,
     )

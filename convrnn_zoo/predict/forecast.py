@@ -61,6 +61,8 @@ class Forecast(NamedTuple):
     probabilities: Tensor | None = None
     notes: tuple[str, ...] = ()
     """What was assumed or left out when the file was read."""
+    outside: Tensor | None = None
+    """Mask ``(horizon, H, W)`` of pixels whose rain comes from outside the map, for models that know them."""
 
     @property
     def horizon(self) -> int:
@@ -195,6 +197,7 @@ class Forecast(NamedTuple):
                 step=self.step,
                 model=self.model,
                 members=self.members,
+                outside=self.outside,
             )
             write_dataset(dataset, output)
         elif output.suffix in NUMBERS:

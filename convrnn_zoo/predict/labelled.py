@@ -38,12 +38,13 @@ def to_dataset(
     thresholds: Sequence[float] = (),
     members: int = 0,
     model: str = "",
+    outside: Tensor | None = None,
 ) -> Any:
     """Returns a forecast as an ``xarray.Dataset`` by the CF conventions, with a variable for each target.
 
     `forecast` has the axes ``([members,] horizon, [C,] [thresholds,] H, W)``. `frames` are the input frames of the
     model, a `step` apart. `members` is 0 if `forecast` has no axis of members. If `thresholds` are given, the
-    values are the probabilities of reaching them.
+    values are the probabilities of reaching them. `outside` is a mask ``(horizon, H, W)``, as a coordinate.
     """
     labels = frames.dataset
     if labels is None:
@@ -60,6 +61,7 @@ def to_dataset(
         has_members=bool(members),
         has_channels=has_channels,
         note=describe_conversions(labels),
+        outside=None if outside is None else outside.numpy(),
     )
     if not thresholds:
         for name, variable in result.data_vars.items():
@@ -140,6 +142,7 @@ def write_dataset(dataset: Any, path: Path) -> None:
             consolidate(temporary)
         return
     need("h5netcdf", "netcdf")
-    for variable in dataset.data_vars.values():
-        variable.encoding |= {"zlib": True, "complevel": 1}
+    for variable in dataset.variables.values():
+        if variable.ndim > 1 and variable.dtype.kind in "biuf":
+            variable.encoding |= {"zlib": True, "complevel": 1}
     write_bytes(path, dataset.to_netcdf(engine="h5netcdf"))  # libhdf5 crashes if the disk is full

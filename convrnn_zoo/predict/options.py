@@ -47,6 +47,11 @@ class ForecastOptions:
     pixel_km: float | None = field(
         None, description="Edge of a pixel in km, for models that resample maps [default: by coordinates]."
     )
+    outside: str | None = field(
+        None,
+        description="Forecast of nowcasts where the rain comes from outside the map: climatology or nan "
+        "[default: climatology].",
+    )
     coarsen: int | None = field(
         None, description="Edge of the blocks that are averaged in radar composites [default: as in training]."
     )
@@ -91,8 +96,10 @@ class ForecastOptions:
                 f"thresholds (--probability): {name} forecasts no probabilities; pass weights of convgru_advection, or "
                 "members with a model that forecasts ensembles"
             )
+        if self.outside and not accepts(model, "outside"):
+            raise ValueError(f"outside (--outside): {name} does not know where rain comes from; omit the option")
         for option, fixed in (("minutes", "time step"), ("pixel_km", "pixel size")):
-            if getattr(self, option) and option not in inspect.signature(model.forecast).parameters:
+            if getattr(self, option) and not accepts(model, option):
                 flag = f"--{option.replace('_', '-')}"
                 raise ValueError(f"{option} ({flag}): {name} forecasts at the {fixed} of its training; omit the option")
 
@@ -100,14 +107,14 @@ class ForecastOptions:
         """Returns what to do about frames at another step than the expected one."""
         if self.minutes:
             return "correct --minutes, or omit it"
-        if "minutes" in inspect.signature(model.forecast).parameters:
+        if accepts(model, "minutes"):
             return "pass their step with --minutes"
         return "pass frames at the step of the training"
 
     def with_step_of(self, frames: Frames, model: Forecaster) -> "ForecastOptions":
         """Returns the options with the step that the coordinates of the frames state, for a model of any time step."""
         values: Any = model.preprocessing
-        is_free = self.minutes is None and "minutes" in inspect.signature(model.forecast).parameters
+        is_free = self.minutes is None and accepts(model, "minutes")
         if is_free and isinstance(frames.step, float) and not is_same(frames.step, values.step):
             return dataclasses.replace(self, minutes=frames.step)
         return self
@@ -128,6 +135,11 @@ class ForecastOptions:
             raise ValueError(f"coarsen (--coarsen): {frames.path} is no radar composite; leave it out")
         if self.rain_relation and "reflectivity" not in notes:
             raise ValueError(f"rain_relation (--rain-relation): {frames.path} is no reflectivity; leave it out")
+
+
+def accepts(model: Forecaster, option: str) -> bool:
+    """Returns whether ``model.forecast`` takes an argument."""
+    return option in inspect.signature(model.forecast).parameters
 
 
 def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:

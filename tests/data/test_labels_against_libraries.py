@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from convrnn_zoo.data import ReadOptions, labelled_frames
@@ -173,11 +173,20 @@ def test_pixels_of_a_geotiff_have_the_size_that_pyproj_measures(code, has_coordi
 
 
 # ---- longitudes ----------------------------------------------------------------------------------------------------
-@given(st.integers(-180, 359), st.integers(4, 40), st.booleans(), st.booleans(), st.sampled_from([0.25, 1.0, 2.5]))
+@given(
+    st.sampled_from([0, 180]),
+    st.integers(-3, 42),
+    st.integers(4, 40),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([0.25, 1.0, 2.5]),
+)
+@example(0, 10, 20, False, True, 1.0)  # 0 … 9, 350 … 359
+@example(180, 10, 20, True, False, 1.0)
 @settings(max_examples=40, **OPTIONS)
-def test_maps_that_are_torn_at_greenwich_or_the_date_line_are_rejected(west, count, is_turned, from_zero, step):
+def test_maps_that_are_torn_at_greenwich_or_the_date_line_are_rejected(edge, before, count, is_turned, from_zero, step):
     """A region is torn if it is sorted by longitudes that jump in it. xarray's roll puts it together."""
-    east = west + step * np.arange(count)
+    east = edge + step * (np.arange(count) - before)
     lon = east % 360 if from_zero else (east + 180) % 360 - 180
     data = rain(size=(6, count), lat=("y", np.linspace(60, 55, 6)), lon=("x", lon)).swap_dims(y="lat", x="lon")
     ordered = data.sortby("lon", ascending=not is_turned)

@@ -116,12 +116,33 @@ def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
         (["--probability", "0.5"], "--probability"),
         (["--minutes", "10"], "--minutes"),
         (["--pixel-km", "1"], "--pixel-km"),
+        (["--outside", "nan"], "--outside"),
         (["--probability", "0.5", "--compare"], "--compare"),
     ],
 )
 def test_options_that_a_model_lacks_are_errors(options, message, model, tmp_path):
     np.save(tmp_path / "a.npy", rain().values)
     assert message in run("predict", model, tmp_path / "a.npy", "-o", tmp_path / "b.nc", *options, code=1)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("options", [{}, {"thresholds": (0.5,)}, {"members": 2, "thresholds": (0.5, 2.0)}])
+def test_the_mask_of_rain_from_outside_is_written(options, suffix, nowcast, tmp_path):
+    if suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
+    model, data = from_pretrained(nowcast), frames()
+    data.to_netcdf(tmp_path / "a.nc")
+    np.save(tmp_path / "a.npy", data.values)
+    expected = model.forecast(data)["outside"]
+    assert 0 < expected.mean() < 1
+    for source in ("a.nc", "a.npy"):
+        out = tmp_path / f"{source}{suffix}"
+        forecast_files(model, "m", [tmp_path / source], outside="nan", **options).write(out)
+        with open_output(out) as written:
+            np.testing.assert_array_equal(written["outside"], expected)
+            for variable in written.data_vars.values():
+                mask = written["outside"].broadcast_like(variable).transpose(*variable.dims)
+                np.testing.assert_array_equal(np.isnan(variable), mask)
 
 
 @pytest.mark.parametrize("value", ["a", "", "0.5,", "nan"])

@@ -16,7 +16,7 @@ from torch import Tensor
 from ... import _checks as check
 from ..._hints import suggest, warn
 from ...values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate
-from ...values.labels.forecast import choose_pixel_km, describe_conversions, label_forecast, name_targets
+from ...values.labels.forecast import OUTSIDE, choose_pixel_km, describe_conversions, label_forecast, name_targets
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
 from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
 from ...values.preprocessing import Preprocessing
@@ -61,6 +61,7 @@ def forecast(
     minutes: float | None = None,
     pixel_km: float | None = None,
     thresholds: Sequence[float] = (),
+    return_outside: bool = False,
 ) -> Any:
     """Forecasts from frames in the unit of the data, and returns the forecast as the frames came.
 
@@ -68,8 +69,8 @@ def forecast(
     horizon, C, H, W)``, which is converted to the unit of the data. It may also return a tuple of a result in this unit
     and a mask ``(N, horizon, …, H, W)`` of pixels whose rain comes from outside the map. With `thresholds`, the result
     has an axis of thresholds before H and no unit. For a model of any time step, `run` also receives `minutes` and
-    `pixel_km`, by default those of labelled frames. Other arguments are those of
-    :meth:`~convrnn_zoo.Forecaster.forecast`.
+    `pixel_km`, by default those of labelled frames. With `return_outside`, the mask is returned as well. Other
+    arguments are those of :meth:`~convrnn_zoo.Forecaster.forecast`.
     """
     values = get_preprocessing(model)
     values.check_channels(model.in_chans, model.out_chans, model.static_chans, model.future_chans)
@@ -95,12 +96,17 @@ def forecast(
     batch_size = check.positive_int("batch_size", batch_size)
     y, outside = _run_batches(model, x, run, horizon, batch_size, known, scales, thresholds)
     if labels is not None:
-        return _label(model, frames, source, y, step, thresholds, outside)
+        result = _label(model, frames, source, y, step, thresholds, outside)
+        return (result, result[OUTSIDE]) if return_outside else result
     inner = int(bool(thresholds))
     if passed.axes < 5:
         y = y.squeeze(-5 - inner)
     y = y if passed.axes > 3 or model.out_chans > 1 else y.squeeze(-3 - inner)
-    return y if isinstance(frames, Tensor) else y.numpy()
+    results = [y]
+    if return_outside and outside is not None:
+        results.append(outside if passed.axes == 5 else outside[0])
+    arrays = tuple(r if isinstance(frames, Tensor) else r.numpy() for r in results)
+    return arrays if return_outside else arrays[0]
 
 
 def get_preprocessing(model: ZooModel) -> Preprocessing:

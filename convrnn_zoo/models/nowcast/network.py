@@ -335,6 +335,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         members: int | None = None,
         seed: int | None = None,
         outside: str = "climatology",
+        return_outside: bool = False,
         inputs: Inputs = None,
         batch_size: int = 1,
     ) -> Any:
@@ -349,6 +350,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             outside: forecast where the rain comes from outside the map, or from unknown pixels of the last frame:
                 ``"climatology"``, to which the forecast falls back with the distance that the rain moves, or ``"nan"``.
                 The coordinate `outside` of a labelled forecast is true there.
+            return_outside: whether to return the mask of these pixels ``([N,] horizon, H, W)`` after the forecast.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
@@ -363,7 +365,12 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             (5, 2, 19, 30)
         """
         run = self.choose_run(self._mean_rates, members, seed, self._members)
-        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size}
+        options: Any = {
+            "horizon": horizon,
+            "inputs": inputs,
+            "batch_size": batch_size,
+            "return_outside": return_outside,
+        }
         run = self._at_pixels(run, outside)
         return forecast(self, frames, run, minutes=minutes, pixel_km=pixel_km, **options)
 
@@ -422,6 +429,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         minutes: float | None = None,
         pixel_km: float | None = None,
         outside: str = "climatology",
+        return_outside: bool = False,
         inputs: Inputs = None,
         batch_size: int = 1,
     ) -> Any:
@@ -446,9 +454,14 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             parts = self.exceedances(x, horizon, minutes)
             return join(((part.probabilities(rates), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
 
-        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size, "thresholds": rates}
+        options: Any = {
+            "horizon": horizon,
+            "inputs": inputs,
+            "batch_size": batch_size,
+            "return_outside": return_outside,
+        }
         scaled = self._at_pixels(run, outside)
-        return forecast(self, frames, scaled, minutes=minutes, pixel_km=pixel_km, **options)
+        return forecast(self, frames, scaled, minutes=minutes, pixel_km=pixel_km, thresholds=rates, **options)
 
     def _at_pixels(self, run: MaskedForecast, outside: str) -> MaskedForecast:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.

@@ -48,7 +48,8 @@ def find_issues(
     possible = within & _is_complete(gaps & ~irregular, count, ahead)
     if lost := int((possible & ~complete).sum()):
         apart = numpy.diff(frames.minutes)[irregular]
-        got = f"frames are {apart.min():.4g} to {apart.max():.4g} minutes apart"
+        span = " to ".join(dict.fromkeys(f"{minutes:.4g}" for minutes in (apart.min(), apart.max())))
+        got = f"frames are {span} minutes apart"
         expected = f"expected {describe_step(step or 0.0)}, up to {TOLERATED}"
         warn(f"{frames.path}: {lost} of {possible.sum()} issue times are left out, since {got}; {expected}")
     issues = numpy.flatnonzero(within & complete)

@@ -21,14 +21,15 @@ from ..._extras import need, progress_bar
 from ...data.frames import read_variables
 from ...data.readers import Frames, open_files
 from ...models import EnsembleForecaster, Forecaster, from_pretrained
-from ...models.base.forecasting import choose_horizon, choose_scales
+from ...models.base.forecasting import choose_horizon, choose_scales, describe_pixels, log_once, trained_pixel_km
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
+from ...values.labels.forecast import OUTSIDE
 from ...values.labels.form import is_labelled
 from ...values.steps import Step
 from ...verify import split_known
 from ..files import check_inputs, forecast_with_probabilities
 from ..labelled import label_results
-from ..options import ForecastOptions
+from ..options import ForecastOptions, accepts
 from .issues import find_issues
 from .store import (
     ISSUE,
@@ -66,9 +67,9 @@ def forecast_archive(
 
     The store has the dimensions issue time (``forecast_reference_time``), ``lead_time``, ``realization`` for members,
     ``threshold`` for probabilities, and those of the maps. Valid times are the coordinate `time`. Names, units,
-    attributes and the map projection are those that ``convrnn-zoo predict`` writes, and so are the numbers: the
-    forecast of an issue time does not depend on the others. Lead times of monthly or yearly frames count months or
-    years.
+    attributes, the map projection and the mask `outside` of nowcasts are those that ``convrnn-zoo predict`` writes,
+    and so are the numbers: the forecast of an issue time does not depend on the others. Lead times of monthly or
+    yearly frames count months or years.
 
     Each task reads the frames of a few issue times, forecasts, and writes a region of the store. Only these are in
     memory. If the store exists, its finished issue times are left as they are: call the function again with the same
@@ -210,7 +211,7 @@ class Job:
         return int((~self.find_known(window).all(1)).sum())
 
     def forecast(self, windows: Sequence[Tensor], issues: Any) -> Iterator[list[Tensor | None]]:
-        """Yields the forecast and the probabilities from each window, NaN if its last frame has no value."""
+        """Yields forecast, probabilities and mask from each window, those of `blank` if its last frame has no value."""
         known = [self.find_known(window) for window in windows]
         # a model may leave out frames without a value, which its batch then shares
         groups = [[i for i, k in enumerate(known) if k.all()]]
@@ -220,16 +221,15 @@ class Job:
             parts = self.run(torch.stack([windows[i] for i in group]), issues[group])
             for j, i in enumerate(group):
                 results[i] = [None if part is None else part[j] for part in parts]
-        blank = [None if shape is None else torch.full(shape, torch.nan) for shape in self.shapes()]
-        yield from (results.get(i, blank) for i in range(len(windows)))
+        yield from (results.get(i, self.blank) for i in range(len(windows)))
 
     def run(self, frames: Tensor, issues: Any) -> list[Tensor | None]:
-        """Forecasts from frames ``(N, T, C, H, W)``; returns the forecast and the probabilities, N first."""
+        """Forecasts from frames ``(N, T, C, H, W)``; returns forecast, probabilities and mask, N first."""
         values: Any = self.model.preprocessing
         x, known = split_known(frames, values)
         check_inputs(x[:, : self.inputs].flatten(0, 1), self.frames, values)
         try:
-            forecast, probabilities = forecast_with_probabilities(
+            forecast, probabilities, outside = forecast_with_probabilities(
                 self.model, x[:, : self.inputs], self.horizon, self.options, **known, **self.scales
             )
         except ValueError as e:
@@ -240,26 +240,29 @@ class Job:
         if not self.has_channels:
             forecast = None if forecast is None else forecast.squeeze(-3)
             probabilities = None if probabilities is None else probabilities.squeeze(-4)
-        return [forecast, probabilities]
+        return [forecast, probabilities, outside]
 
     @property
     def has_channels(self) -> bool:
         """True if forecasts have an axis of channels, as those of one sequence of frames ``(T, C, H, W)`` have."""
         return self.model.in_chans > 1 or self.model.out_chans > 1
 
-    def shapes(self) -> list[tuple[int, ...] | None]:
-        """Returns the shapes of the forecast and of the probabilities from one issue time; None for one that is not."""
+    @property
+    def blank(self) -> list[Tensor | None]:
+        """Forecast, probabilities and mask from one issue time whose last frame has no value; None for what is not."""
         members, thresholds, size = self.options.members, self.options.thresholds, self.frames.size
         lead = (self.horizon, *(self.model.out_chans,) * self.has_channels)
+        nan, all_members = torch.tensor(torch.nan), (members,) if members else ()
         return [
-            None if thresholds and not members else ((members,) if members else ()) + lead + size,
-            (*lead, len(thresholds), *size) if thresholds else None,
+            None if thresholds and not members else nan.expand(*all_members, *lead, *size),
+            nan.expand(*lead, len(thresholds), *size) if thresholds else None,
+            torch.tensor(True).expand(self.horizon, *size) if accepts(self.model, "outside") else None,
         ]
 
     def label(self, parts: Sequence[Tensor | None], issue: int) -> Any:
-        """Returns the forecast and the probabilities of an issue time as a Dataset, as ``predict`` writes it."""
+        """Returns forecast, probabilities and mask of an issue time as a Dataset, as ``predict`` writes it."""
         values: Any = self.model.preprocessing
-        forecast, probabilities = parts
+        forecast, probabilities, outside = parts
         frames = self.frames.between(issue - self.inputs + 1, issue + 1)
         return label_results(
             forecast,
@@ -270,6 +273,7 @@ class Job:
             step=self.step,
             model=self.name,
             members=self.options.members or 0,
+            outside=outside,
         )
 
     def describe_issue(self, issue: int) -> str:
@@ -347,10 +351,14 @@ def plan(
         fix=options.describe_fix(model),
     )
     scales = choose_scales(model, frames.dataset, options.minutes or values.step, options.pixel_km, str(frames.path))
+    pixels = None
+    if scales:
+        pixels = describe_pixels(model, scales["pixel_km"])
+        log_once(logging.WARNING if scales["pixel_km"] is None else logging.INFO, pixels)
+        scales["pixel_km"] = scales["pixel_km"] or trained_pixel_km(model)
     job = Job(model.eval(), name, opener, path, options, scales, issues, count, horizon, step)
     job.__dict__["frames"] = frames
-    blank = [None if shape is None else torch.zeros(()).expand(shape) for shape in job.shapes()]
-    template = job.label(blank, int(issues[0]))
+    template = job.label(job.blank, int(issues[0]))
     job.batch = batch_size or choose_batch(template)
     settings = {
         "model": name,
@@ -362,7 +370,9 @@ def plan(
         "thresholds": list(options.thresholds),
         "members": options.members,
         "seed": options.seed or 0,
+        "outside": options.outside,
         **scales,
+        "pixels": pixels,
         "batch_size": job.batch,
         "read": {**dataclasses.asdict(read), "size": list(frames.size)},
         "unit": "" if values.variables else values.unit,
@@ -392,7 +402,7 @@ def plan(
 
 def describe_coordinates(template: Any) -> dict[str, str]:
     """Returns checksums of the coordinates of the maps, by name."""
-    others = {ISSUE, "time", LEAD_TIME, MEMBER, THRESHOLD}
+    others = {ISSUE, "time", LEAD_TIME, MEMBER, THRESHOLD, OUTSIDE}
     return {
         str(n): hashlib.sha256(repr(c.values.tolist()).encode()).hexdigest()
         for n, c in sorted(template.coords.items(), key=str)

@@ -12,6 +12,7 @@ import numpy
 from ..._atomic import atomic_write
 from ..._extras import need
 from ...values.labels.axes import LEAD_TIME, MEMBER
+from ...values.labels.forecast import OUTSIDE
 from ...values.labels.times import valid_times
 from ..labelled import consolidate, without_fill_values
 
@@ -25,6 +26,12 @@ OPEN: dict[str, Any] = {"consolidated": False, "chunks": None, "decode_timedelta
 """Arguments of ``xarray.open_zarr`` for a store."""
 REGION_BYTES = 64 * 2**20
 """Bytes of a forecast variable that one task computes by default, and a chunk has at most."""
+
+
+def forecast_variables(forecast: Any) -> dict[str, Any]:
+    """Returns the variables of a labelled forecast that differ between issue times, by name."""
+    variables = {**forecast.data_vars, **{n: forecast[n] for n in (OUTSIDE,) if n in forecast.coords}}
+    return {str(name): array.variable for name, array in variables.items()}
 
 
 def choose_batch(template: Any) -> int:
@@ -70,7 +77,7 @@ def create_store(
         coords[LEAD_TIME] = (LEAD_TIME, numpy.arange(1, len(lead) + 1), {**lead.attrs, "units": f"{step}s"})
     data = template.drop_vars([ISSUE, "time"], errors="ignore")
     variables = {}
-    for name, v in data.data_vars.items():
+    for name, v in forecast_variables(data).items():
         chunks = tuple(_choose_chunks(v, batch).values())
         values = dask_array.full((count, *v.shape), numpy.nan, dtype=v.dtype, chunks=chunks)
         encoding = {"chunks": chunks, **{k: v.attrs[k] for k in ("grid_mapping",) if k in v.attrs}}
@@ -80,7 +87,8 @@ def create_store(
     blank = dask_array.full(count, -1, dtype="int16", chunks=batch)
     encoding = {"chunks": (batch,), "_FillValue": -1, "fill_value": -1}
     variables[MISSING] = xarray.Variable((ISSUE,), blank, attrs, encoding)
-    data = without_fill_values(data.drop_vars(list(data.data_vars)).assign(variables).assign_coords(coords))
+    data = without_fill_values(data.drop_vars(list(variables), errors="ignore").assign(variables).assign_coords(coords))
+    data = data.set_coords([OUTSIDE] if OUTSIDE in variables else [])
     with atomic_write(path) as temporary:
         data.to_zarr(temporary, compute=False, consolidated=False)
         consolidate(temporary)
@@ -158,7 +166,7 @@ def write_region(
     xarray = need("xarray", "netcdf")
     variables = {
         name: ((ISSUE, *v.dims), numpy.stack([f[name].values for f in forecasts]))
-        for name, v in forecasts[0].data_vars.items()
+        for name, v in forecast_variables(forecasts[0]).items()
     }
     place = slice(first, first + len(forecasts))
     xarray.Dataset(variables).to_zarr(path, mode="r+", region={ISSUE: place}, consolidated=False)

@@ -1,6 +1,7 @@
 """Forecasts of archives: equal to `predict`, in regions, in several processes, and after interruptions."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import convrnn_zoo
 from convrnn_zoo.predict import forecast_files
 from convrnn_zoo.predict.archive import forecast_archive
 from convrnn_zoo.predict.archive.store import OPEN
+from tests.helpers.command_line import run
 from tests.helpers.predict.archives import network, nowcast, rain, same
 
 pytest.importorskip("dask", reason="the extra archive")
@@ -33,8 +35,19 @@ def predicted(model, file, start, path, **options):
 CASES = {
     "single": (network, {}),
     "probabilities": (nowcast, {"thresholds": (0.5, 2.0)}),
+    "nothing from outside": (nowcast, {"outside": "nan"}),
     "members and probabilities": (nowcast, {"members": 3, "seed": 1, "thresholds": (0.5,)}),
 }
+
+
+@pytest.mark.parametrize("has_size", [True, False])
+def test_the_command_states_the_size_of_the_pixels(has_size, tmp_path):
+    data = rain() if has_size else rain().drop_vars(["x", "y", "lon", "lat"], errors="ignore")
+    data.to_zarr(tmp_path / "archive.zarr", consolidated=False)
+    convrnn_zoo.save_pretrained(nowcast(), tmp_path / "run")
+    command = ["archive", tmp_path / "run", tmp_path / "archive.zarr", "--period", "2020-02-01T00:30,", "--every", "1h"]
+    text = run(*command, "-o", tmp_path / "f.zarr")
+    assert re.search(r"pixels of [\d.]+ km" + ("(?! are)" if has_size else " are assumed"), text)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -49,6 +62,7 @@ def test_it_equals_predict_at_every_issue_time(case, archive, tmp_path):
         one = predicted(model, archive, start, tmp_path / f"{i}.zarr", inputs=inputs, **options)
         mine = result.sel(forecast_reference_time=time).drop_vars("missing_inputs")
         assert set(mine.data_vars) == set(one.data_vars)
+        assert ("outside" in mine.coords) == (build is nowcast)
         xr.testing.assert_allclose(mine, one, rtol=1e-5, atol=1e-6)
         for name, variable in one.variables.items():
             assert mine[name].attrs == variable.attrs, name
