@@ -33,7 +33,7 @@ def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
         if output is not None:
             save_pretrained(model, output)
         parameters = plural(sum(p.numel() for p in model.parameters()), "parameter")
-        click.echo(f"{model.metadata.name if model.metadata else name}, {parameters}")
+        click.echo(f"{model.metadata.name}, {parameters}, licence: {model.metadata.license}")
         return
     if scheme == "local-dir":
         raise click.UsageError(f"{repo_id} is a local directory; pull expects the name of a repository, OWNER/REPO")

@@ -156,7 +156,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> An
         raise WeightsError(f"{name}: got pretrained={pretrained!r} and {other}; pass one of them")
     tag = pretrained if isinstance(pretrained, str) else pretrained_cfg if isinstance(pretrained_cfg, str) else None
     if tag and tag not in tags:
-        hint = suggest(tag, tags) if tags else f"weights exist for {', '.join((*WEIGHTS, *PUBLISHED))}"
+        hint = suggest(tag, tags) if tags else "`convrnn-zoo list --pretrained` lists all weights"
         raise WeightsError(f"{name} has no weights {tag!r}; {hint}")
     if not tag and pretrained and not pretrained_cfg and len(tags) > 1:
         tag, *others = tags

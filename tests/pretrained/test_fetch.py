@@ -127,6 +127,8 @@ def test_every_way_to_a_model_leads_to_the_weights(
     monkeypatch.setattr(fetch, "cached_assets_path", lambda *names, assets_dir=None: make(tmp_path.joinpath(*names)))
     run = CliRunner().invoke(cli, ["pull", NAME, "-o", str(tmp_path / "out")])
     assert run.exit_code == 0, run.output
+    assert NAME in run.output
+    assert "licence: other" in run.output
     models = [
         convrnn_zoo.create_model("firenet", pretrained=True),
         convrnn_zoo.create_model("firenet", pretrained="evreal"),
