@@ -252,12 +252,17 @@ def date_by_names(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> Sequence
     """
     if len(parts) < 2 or any("time" in p.coords or p.sizes.get("time") != 1 for p in parts):
         return parts
+    times = find_times(names)
+    return [p.assign_coords(time=("time", t)) for p, t in zip(parts, times, strict=True)] if times else parts
+
+
+def find_times(names: Sequence[Any]) -> list[np.ndarray]:
+    """Returns the date in the name of each file as an array of one time; warns if there are none, and returns []."""
     dates = [find_date(Path(name)) for name in names]
     if None in dates or len(set(dates)) < len(dates):
-        warn(f"{names[0]}: neither the {len(parts)} files nor their names have dates; they are read as equal steps")
-        return parts
-    times = [np.array([date], "datetime64[ns]") for date in dates]
-    return [p.assign_coords(time=("time", time)) for p, time in zip(parts, times, strict=True)]
+        warn(f"{names[0]}: neither the {len(names)} files nor their names have dates; they are read as equal steps")
+        return []
+    return [np.array([date], "datetime64[ns]") for date in dates]
 
 
 def _match(part: xr.Dataset, first: xr.Dataset, name: Any, first_name: Any) -> xr.Dataset:
@@ -600,6 +605,8 @@ def _open_joined(parts: Sequence[Frames]) -> tuple[xr.Dataset, Layout]:
 def join_frames(parts: Sequence[Frames]) -> Frames:
     """Joins the frames of files to one series, in the order of their dates if all files state dates.
 
+    Files of one frame without dates have those in their names.
+
     Raises:
         FileError: the files differ in grid, unit or variables, or have different values at one time.
     """
@@ -613,6 +620,8 @@ def join_frames(parts: Sequence[Frames]) -> Frames:
             expected, got = (f"{p.channels} × {p.size} in {p.units or p.unit or 'no unit'}" for p in (first, part))
             raise FileError(f"{part.path}: expected frames as in {first.path}, {expected}; got {got}")
     times = None
+    if all(len(p) == 1 and p.times is None for p in parts) and (found := find_times([p.path for p in parts])):
+        parts = [dataclasses.replace(p, times=t) for p, t in zip(parts, found, strict=True)]
     if all(p.is_dated for p in parts):
         parts = sorted(parts, key=lambda p: p.times[0])
         for before, part in itertools.pairwise(parts):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from convrnn_zoo.data import ReadOptions, labelled_frames
 from convrnn_zoo.data.files import FileError
 from convrnn_zoo.data.frames import read_variables
+from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.values.labels.axes import find_pixel_km
 from convrnn_zoo.values.labels.form import stack
 
@@ -206,7 +207,10 @@ def test_maps_that_are_torn_at_greenwich_or_the_date_line_are_rejected(edge, bef
 
 
 # ---- series of files -----------------------------------------------------------------------------------------------
-@given(st.permutations(range(5)), st.sampled_from(["%Y%m%d%H%M", "%Y-%m-%d_%H-%M", "%Y%m%dT%H%M%SZ"]))
+@given(
+    st.permutations(range(5)),
+    st.sampled_from(["%Y%m%d%H%M", "%Y-%m-%d_%H-%M", "%Y%m%dT%H%M%SZ"]),
+)
 @settings(max_examples=8, **OPTIONS)
 def test_undated_maps_have_the_dates_in_the_names_of_their_files(order, form):
     """The dates are those that pandas reads; a missing file is a gap."""
@@ -217,11 +221,26 @@ def test_undated_maps_have_the_dates_in_the_names_of_their_files(order, form):
         for i in order[:4]:
             map_ = rain()[0].drop_vars("time") + i
             map_.to_dataset(name="rain").to_netcdf(folder / f"rain_{dates[i]:{form}}.nc", engine="netcdf4")
+            np.save(folder / f"rain_{dates[i]:{form}}.npy", map_.values)
         data = labelled_frames(folder)
+        arrays = open_files([folder / f"rain_{dates[i]:{form}}.npy" for i in order[:4]])
+        np.testing.assert_array_equal(arrays.times, data.time)
+        np.testing.assert_array_equal(arrays.read()[:, 0], data.rain)
         np.testing.assert_array_equal(data.time, dates[sorted(order[:4])])
         np.testing.assert_allclose(data.rain[:, 0, 0] - rain()[0, 0, 0], sorted(order[:4]), rtol=1e-5)
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".npy"])
+def test_files_of_maps_without_any_dates_are_a_warning(suffix, folder):
+    for i in range(3):
+        map_ = rain()[i].drop_vars("time")
+        map_.to_dataset().to_netcdf(folder / f"{i}.nc", engine="netcdf4")
+        np.save(folder / f"{i}.npy", map_.values)
+    with pytest.warns(UserWarning, match="dates"):
+        read = open_files([folder / f"{i}{suffix}" for i in range(3)])
+    np.testing.assert_array_equal(read.read()[:, 0], rain())
 
 
 def test_dated_and_undated_files_are_not_joined(folder):

@@ -152,5 +152,6 @@ def test_audio_of_every_dtype_is_classified_like_floats(dtype):
         "readonly": lambda x: np.frombuffer(x.tobytes(), "float32"),
     }.get(dtype, lambda x: x.astype(dtype))(wave.numpy())
     [expected], [prediction] = model.classify_sound([wave], rate), model.classify_sound([samples], rate)
+    assert model.classify_sound(iter([samples]), rate) == [prediction]
     assert prediction.label == expected.label == "seven"
     assert prediction.probability == pytest.approx(expected.probability, abs=0.05 if dtype == "uint8" else 1e-3)

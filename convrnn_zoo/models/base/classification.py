@@ -70,13 +70,14 @@ def classify_sampled(
 
 
 def classify_sound(
-    model: HeadedModel, waves: Sequence[Any], rate: int, names: Sequence[str] | None, batch_size: int
+    model: HeadedModel, waves: Iterable[Any], rate: int, names: Sequence[str] | None, batch_size: int
 ) -> list[Prediction]:
     """Predicts the class of each sound; see :meth:`~convrnn_zoo.models.base.classifier.Classifier.classify_sound`."""
+    sounds: Any = waves if isinstance(waves, Sequence) or hasattr(waves, "ndim") else list(waves)
     if getattr(waves, "ndim", 2) < 2:
         raise ValueError(f"waves must be a list of sounds, got one, {check.describe(waves)}; pass [wave]")
-    names = _check_names(names, len(waves))
-    encoded = [encode_sound(model, name, wave, rate) for name, wave in zip(names, waves, strict=True)]
+    names = _check_names(names, len(sounds))
+    encoded = [encode_sound(model, name, wave, rate) for name, wave in zip(names, sounds, strict=True)]
     return classify(model, encoded, names, batch_size)
 
 

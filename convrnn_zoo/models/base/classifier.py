@@ -155,7 +155,7 @@ class Classifier(HeadedModel):
         return classify(self, recordings, names, batch_size)
 
     def classify_sound(
-        self, waves: Sequence[Any], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
+        self, waves: Iterable[Any], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
     ) -> list[Prediction]:
         """Predicts the class of each sound; the model's front end converts sounds to sequences.
 

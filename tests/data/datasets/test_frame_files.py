@@ -370,6 +370,7 @@ def test_files_that_overlap_from_a_dry_frame_on_are_in_one_part(tmp_path):
         dataclasses.replace(DATED, split=("b*",), validation=0.0).load(tmp_path, "train", 2, 2)
 
 
+@pytest.mark.filterwarnings("ignore:.*nor their names have dates")
 def test_undated_frames_of_a_group_follow_each_other(tmp_path):
     """The files of a group are runs of successive frames, between which frames of other groups lie."""
     groups = "aaabbbaaabbbccccccccc"
