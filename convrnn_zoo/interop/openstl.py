@@ -344,6 +344,8 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 10, **options: Any) ->
         options |= {"residual": residual, "recall": recall}
     elif passed := [name for name in MAU_OPTIONS if name in options]:
         raise OptionError(f"{', '.join(passed)}: options of a MAU, and {checkpoint.name} is none; leave them out")
+    elif convert is not e3d_lstm and "stride" in options:
+        raise OptionError(f"stride: an option of an E3D-LSTM, and {checkpoint.name} is none; leave it out")
     elif convert is predrnn_pp and (norms := entries.matches(NORM)):
         raise WeightsError(
             f"{checkpoint.name} has layer norms ({norms[0][0]}, …), with which OpenSTL's own PredRNN++ fails, since "
@@ -363,9 +365,10 @@ OPENSTL = Source(
     options={
         "patch_size": "must be given",
         "horizon": "frames to forecast, its aft_seq_length (10)",
+        "stride": "stride of an E3D-LSTM's convolutions (1)",
         "tau": "steps that a MAU looks back; must be given for a MAU",
         "cell_mode": "'normal' or 'residual'; must be given for a MAU",
         "model_mode": "'normal' or 'recall'; must be given for a MAU",
     },
-    checks=dict.fromkeys(("patch_size", "horizon", "tau"), check.positive_int),
+    checks=dict.fromkeys(("patch_size", "horizon", "stride", "tau"), check.positive_int),
 )

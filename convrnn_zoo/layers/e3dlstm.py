@@ -52,6 +52,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
         kernel_size: depth, height and width of the kernels; height and width are odd.
         map_size: height and width of the map for which the norm N is stored.
         norm_size: height and width of the map for the norms after convolutions, or `None` for no such norms.
+        stride: stride of the convolutions in height and width. Their results are repeated to the size of the map.
         device, dtype: of the parameters.
 
     References:
@@ -78,6 +79,7 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
         *,
         map_size: Size,
         norm_size: Size | None = None,
+        stride: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -86,7 +88,9 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
             raise ValueError(f"kernel_size must have an odd height and width, got {kernel_size}; use 3 or 5")
         self.map_size = check.ntuple("map_size", map_size, self.ndim - 1)
         norm = None if norm_size is None else (self.depth, *check.ntuple("norm_size", norm_size, self.ndim - 1))
-        super().__init__(in_channels, out_channels, kernel_size, bias=False, norm_size=norm, device=device, dtype=dtype)
+        strides = (1, *check.ntuple("stride", stride, self.ndim - 1))
+        factory: Any = {"device": device, "dtype": dtype}
+        super().__init__(in_channels, out_channels, kernel_size, False, strides, norm_size=norm, **factory)
 
     def state_names(self, hx: Any) -> Sequence[str]:
         earlier = len(hx) - 2 if isinstance(hx, (tuple, list)) else 0
@@ -117,7 +121,9 @@ class E3DLSTMCell(MapNormed, ConvRNNCellBase):
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Convolves the full depth by a 2-d convolution, and repeats the result along the depth."""
         pads = [k // 2 for k in weight.shape[-2:]]
-        y = F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), bias, padding=pads)
+        y = F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), bias, self.stride[1:], pads)
+        if max(self.stride) > 1:
+            y = F.interpolate(y, x.shape[-2:])
         return y.unsqueeze(2).expand(-1, -1, self.depth, -1, -1)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:

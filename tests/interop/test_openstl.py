@@ -72,6 +72,8 @@ def test_rejects_invalid_options_and_states() -> None:
         interop.load("openstl", state, patch_size=3)
     with pytest.raises(ValueError, match="patch_size"):
         interop.load("openstl", state, patch_size=0)
+    with pytest.raises(ValueError, match=r"stride.*E3D"):
+        interop.load("openstl", state, patch_size=4, stride=2)
     with pytest.raises(
         WeightsError, match=r"missing: cell_list\.0\.conv_x\.1\.bias, cell_list\.0\.conv_h\.1\.weight, "
     ):

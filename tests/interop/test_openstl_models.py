@@ -44,7 +44,7 @@ def test_forecasts(name: str) -> None:
         assert_agree(concat_outputs(output), expected)
 
 
-@pytest.mark.parametrize("name", ["openstl_e3dlstm_channels", "openstl_prednet"])
+@pytest.mark.parametrize("name", ["openstl_e3dlstm_channels", "openstl_e3dlstm_stride", "openstl_prednet"])
 @torch.no_grad()
 def test_forecasts_of_two_channels(name: str) -> None:
     """Every convolution that reads frames has its channels in another order than OpenSTL's patches."""

@@ -71,6 +71,7 @@ CELLS = [
     PhyCell(2, filters=7, filter_size=3),
     E3DLSTMCell(1, 2, (2, 3, 3), map_size=(3, 4)),
     E3DLSTMCell(1, 2, (2, 3, 3), map_size=2, norm_size=(3, 2)),
+    E3DLSTMCell(1, 2, (2, 3, 3), map_size=(3, 4), stride=2),
 ]
 
 
