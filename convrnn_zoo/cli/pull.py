@@ -32,8 +32,9 @@ def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
         model = from_pretrained(name)
         if output is not None:
             save_pretrained(model, output)
+        cfg = model.pretrained_cfg
         parameters = plural(sum(p.numel() for p in model.parameters()), "parameter")
-        click.echo(f"{model.metadata.name}, {parameters}, licence: {model.metadata.license}")
+        click.echo(f"{cfg['architecture']}.{cfg['tag']}, {parameters}, licence: {cfg['license']}")
         return
     if scheme == "local-dir":
         raise click.UsageError(f"{repo_id} is a local directory; pull expects the name of a repository, OWNER/REPO")
