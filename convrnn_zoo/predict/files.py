@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,12 +125,12 @@ def choose_window(
 
 
 def insert_missing(reader: Frames, count: int, step: Step | None) -> tuple[Frames, int]:
-    """Inserts NaN for frames that are missing among the latest `count` steps of dated frames with labels.
+    """Inserts NaN for frames that are missing among the latest `count` steps of dated frames.
 
     Returns the frames of these steps and the number of inserted ones; or all frames and 0 if none is missing, or if
     their times are not multiples of the step before the latest one.
     """
-    if reader.dataset is None or not reader.is_dated or step is None or isinstance(step, str):
+    if not reader.is_dated or step is None or isinstance(step, str):
         return reader, 0
     back = (reader.minutes[-1] - reader.minutes) / step
     latest = back < count - 0.5
@@ -138,7 +139,15 @@ def insert_missing(reader: Frames, count: int, step: Step | None) -> tuple[Frame
     is_regular = (abs(back[latest] - places) <= TOLERANCE).all() and len({*places.tolist()}) == len(places)
     if not is_regular or longest == len(places):
         return reader, 0
-    data = reader.dataset.isel(time=latest.nonzero()[0])
+    [indices] = latest.nonzero()
+    if reader.dataset is None:  # arrays with dates in the names of their files
+        values = torch.full((longest, reader.channels, *reader.size), torch.nan)
+        values[longest - 1 - places.astype(int)] = torch.cat([reader.read(i, i + 1) for i in indices.tolist()])
+        minutes = step * np.arange(longest)[::-1] * 6e10
+        times = reader.times[-1] - minutes.round().astype("int64").astype("timedelta64[ns]")
+        blank: Any = {"labels": (), "fill_value": None, "is_bytes": False, "start": 0, "stop": None}
+        return dataclasses.replace(reader, array=values.numpy(), times=times, **blank), longest - len(places)
+    data = reader.dataset.isel(time=indices)
     times = {float(place): time for place, time in zip(places, data["time"].values, strict=True)}
     grid: Any = extend_times(data.isel(time=[-1]), -step, longest - 1)[::-1]
     grid = [times.get(float(longest - 1 - i), time) for i, time in enumerate(grid)]

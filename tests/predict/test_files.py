@@ -350,8 +350,14 @@ def test_missing_frames_are_inserted_as_unknown(missing, nowcast, tmp_path):
     unknown[missing] = np.nan
     with pytest.warns(UserWarning, match="without a value"):
         expected = model.forecast(unknown)
-    np.testing.assert_allclose(result.forecast, expected.values, rtol=1e-5, atol=1e-6)
-    assert [f"{t:%H:%M}" for t in result.frames.dates] == ["00:20", "00:25", "00:30", "00:35"]
+    for time, map_ in zip(data.time.values, data.values, strict=True):
+        np.save(tmp_path / f"{str(time)[:16].replace(':', '-')}.npy", map_)
+    maps = sorted(tmp_path.glob("*.npy"))
+    with pytest.warns(UserWarning, match="without a value"):
+        of_maps = forecast_files(model, "m", [m for i, m in enumerate(maps) if i not in missing], pixel_km=2.0)
+    for found in (result, of_maps):
+        np.testing.assert_allclose(found.forecast, expected.values, rtol=1e-5, atol=1e-6)
+        assert [f"{t:%H:%M}" for t in found.frames.dates] == ["00:20", "00:25", "00:30", "00:35"]
 
 
 def test_reflectivity_without_a_unit_is_an_error(nowcast, tmp_path):
