@@ -261,6 +261,11 @@ def test_another_step_names_a_fix_that_is_possible(model, tmp_path):
     rain(minutes=1).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
     text = run("predict", model, tmp_path / "b.nc", "-o", tmp_path / "f.nc", code=1)
     assert "are 1 minute apart, expected 5 minutes; pass frames at the step of the training" in text
+    uneven = rain().assign_coords(time=rain().time + np.array([0, 0, 0, 2, 2, 2]) * MINUTE)
+    uneven.to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    text = run("predict", model, tmp_path / "c.nc", "-o", tmp_path / "f.nc", code=1)
+    assert "--start" in text
+    assert "data." not in text  # no advice in Python
 
 
 def test_ten_minute_sums_of_one_map_per_file_are_forecast_at_their_step(nowcast, tmp_path):

@@ -218,7 +218,7 @@ def test_batches_may_be_divided_otherwise(fields, tmp_path):
     [
         ({"batch_size": 4}, r"batch_size·grad_accum_steps·processes \(2 there, 4 here\)"),
         ({"lr": 0.02}, "lr"),
-        ({"seeds": (1,)}, "seed"),
+        ({"seeds": (1,)}, r"\bseeds\b"),
         ({"checkpoint_every": 3, "max_steps": 8}, "checkpoint_every"),
     ],
 )
