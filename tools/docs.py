@@ -190,8 +190,8 @@ def unweighted(page: str) -> str:
     """States how many architectures have weights."""
     trained, others = ({w.architecture for w in sets.values()} for sets in (WEIGHTS, PUBLISHED))
     return (
-        f"Of {len(list_models())} architectures, {len(trained)} have weights in the package, and {len(others)} load "
-        f"weights of other projects, {len(PUBLISHED)} sets in all. "
+        f"Of {len(list_models())} architectures, {len(trained)} have weights in the package ({len(WEIGHTS)} sets), and "
+        f"{len(others)} load weights of other projects ({len(PUBLISHED)} sets). "
         "Every other name builds an untrained network: train it before you use its output."
     )
 
@@ -416,7 +416,7 @@ def _card(metadata: WeightsMetadata, page: str) -> str:
 
 def _with_baselines(metric: Metric) -> str:
     """Returns a metric with its baselines."""
-    known = ("last frame", "extrapolation", "S-PROG", "random forest")
+    known = ("last frame", "extrapolation", "S-PROG", "random forest", "linear model")
     others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in known if k in metric.baselines)
     return format_metric(metric) + (f" ({others})" if others else "")
 

@@ -55,10 +55,10 @@ def _gains() -> list[float]:
 
 def nowcast_meaning() -> str:
     """Describes the scores in a sentence for readers who know none of them."""
-    ratio = fmean(e["forecast"]["MSE"] / e["extrapolation"]["MSE"] for e in _events().values())
+    ratio = fmean(e["forecast"]["MSE"] / min(e[name]["MSE"] for name in find_baselines(e)) for e in _events().values())
     gains = _gains()
     return (
-        f"{100 - 100 * ratio:.0f} % less squared error than extrapolation; CSI (hits) at or above the best of pysteps "
+        f"{100 - 100 * ratio:.0f} % less squared error than the best method of pysteps; CSI (hits) at least as good "
         f"in {sum(g >= 0 for g in gains)} of {len(gains)} comparisons"
     )
 
