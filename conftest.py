@@ -51,7 +51,10 @@ NEEDS = {
     ),
     "waits": (DEVICE in ("sim", "cuda"), "only CUDA and the simulated device of the tests report that something waits"),
     "cuda_graphs": (DEVICE == "cuda", "CUDA graphs are of CUDA"),
-    "simulated_device": (_is_at_least("torch", 2, 13), "this torch has no devices written in Python"),
+    "simulated_device": (
+        DEVICE == "cpu" and _is_at_least("torch", 2, 13),
+        "needs DEVICE=cpu, and a torch that has devices written in Python",
+    ),
     "two_devices": (DEVICE == "cpu" or (DEVICE == "cuda" and torch.cuda.device_count() > 1), "needs two cards"),
     "exclude_filters": (_is_at_least("timm", 1, 0, 31), "this timm excludes architectures, and not their weights"),
     "linux": (sys.platform == "linux", "memory is limited and measured as on Linux"),

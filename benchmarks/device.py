@@ -135,13 +135,14 @@ def time_on_device(
 
 def reset_peak(device: str) -> None:
     """Starts a new measurement of the peak memory."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    if hasattr(module := torch.get_device_module(device), "reset_peak_memory_stats"):
+        module.reset_peak_memory_stats()
 
 
 def peak(device: str) -> dict[str, int]:
-    """Returns the peak memory since :func:`reset_peak`; only CUDA reports it."""
-    return {"peak_bytes": torch.cuda.max_memory_allocated()} if device == "cuda" else {}
+    """Returns the peak memory since :func:`reset_peak`; CPUs and MPS do not report it."""
+    module = torch.get_device_module(device)
+    return {"peak_bytes": module.max_memory_allocated()} if hasattr(module, "max_memory_allocated") else {}
 
 
 def time_tasks(device: str, quick: bool) -> Iterator[dict[str, Any]]:
@@ -175,8 +176,8 @@ def _seconds(run: Callable[[], Any], device: str) -> float:
 
 def run_tests(device: str) -> dict[str, Any]:
     """Runs the tests of ``make test-device``; returns their numbers by outcome, and the names of those that failed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-m", "slow or not slow", "tests/device/test_work.py"]
-    command.append("tests/device/test_training.py")
+    files = ("tests/device/test_work.py", "tests/device/test_training.py", "tests/train/test_parallel.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-m", "slow or not slow", *files]
     environment = {**os.environ, "CONVRNN_ZOO_TEST_DEVICE": device}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     counts = re.findall(
@@ -190,15 +191,12 @@ def describe_device(device: str) -> dict[str, Any]:
     """Returns the name of the device, the versions, and the load of the machine."""
     cuda: dict[str, Any] = {}
     if device == "cuda":
-        cuda = {
-            "name": torch.cuda.get_device_name(),
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
-        }
+        cuda = {"cuda": torch.version.cuda, "rocm": torch.version.hip, "cudnn": torch.backends.cudnn.version()}
         cuda["memory_bytes"] = torch.cuda.get_device_properties(0).total_memory
     host = machine("cpu" if device == "cpu" else "wall")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    name = host["processor"] if device == "cpu" else device
+    module = torch.get_device_module(device)
+    name = module.get_device_name() if hasattr(module, "get_device_name") else host["processor"]
     system = {"system": platform.system(), "python": platform.python_version(), "cores": os.cpu_count()}
     return {"device": device, "name": name, **host, **cuda, **system, "load": load}
 

@@ -196,32 +196,54 @@ def devices(page: str) -> str:
         load = "" if m["load"] is None else f", at a load average of {m['load']:.0f} before the start"
         threads = f"{m['threads']} thread{'s' * (m['threads'] > 1)}"
         caption = f"torch {m['torch']}, {threads}, {clock}{load}; medians of {r['rounds']} calls."
-        values = [(t["title"], f"{t['seconds']:.3g}" if "seconds" in t else t["error"]) for t in r["tasks"]]
-        timed = [markdown(("task", "seconds"), values)] if values else []
+        timed = [_task_times(r["tasks"])] if r["tasks"] else []
         tables = "\n\n".join((caption, _layer_times(r["layers"]), *timed))
         parts.append(f"<details markdown>\n<summary>{m['name']}</summary>\n\n{tables}\n\n</details>")
     return "\n\n".join((markdown(("device", "type", "torch", "system", "tests"), rows), *parts))
 
 
+def _task_times(rows: list[Any]) -> str:
+    table = {"task": [r["title"] for r in rows], "seconds": [_seconds(r) for r in rows]}
+    if any("peak_bytes" in r for r in rows):
+        table["MiB"] = [_mebibytes(r) for r in rows]
+    return markdown(tuple(table), list(zip(*table.values(), strict=True)))
+
+
+def _seconds(row: Any, factor: float = 1) -> str:
+    return f"{factor * row['seconds']:.3g}" if "seconds" in row else row["error"].partition("\n")[0].replace("|", " ")
+
+
+def _mebibytes(row: Any) -> str:
+    return f"{row['peak_bytes'] / 2**20:.3g}" if "peak_bytes" in row else "–"
+
+
 def _layer_times(rows: list[Any]) -> str:
-    """Formats the milliseconds of our layer, and the times of other ways to compute the same relative to it."""
+    """Formats time and peak memory of our layer, and those of other ways to compute the same relative to it."""
+    ours = "ours", "float32", "eager"
+    leanest = [(name, "float32", "eager") for name in ("one convolution", "two convolutions")]
     columns = {
-        "leanest loop": [("one convolution", "float32", "eager"), ("two convolutions", "float32", "eager")],
-        "dense LSTM": [("dense LSTM", "float32", "eager")],
-        "compiled": [("ours", "float32", "compiled")],
-        "bfloat16": [("ours", "bfloat16", "eager")],
+        "leanest loop": ("seconds", leanest),
+        "dense LSTM": ("seconds", [("dense LSTM", "float32", "eager")]),
+        "compiled": ("seconds", [("ours", "float32", "compiled")]),
+        "graph": ("seconds", [("ours", "float32", "graph")]),
+        "TF32": ("seconds", [("ours", "tf32", "eager")]),
+        "bfloat16": ("seconds", [("ours", "bfloat16", "eager")]),
+        "memory of the leanest loop": ("peak_bytes", leanest),
     }
-    cells: dict[str, dict[Any, float]] = {}
+    cases: dict[str, dict[Any, Any]] = {}
     for r in rows:
-        if "seconds" in r:
-            key = r["implementation"], r["precision"], r["mode"]
-            cells.setdefault(f"{r['title']}, {r['task']}", {})[key] = r["seconds"]
-    table = []
-    for title, times in cells.items():
-        base = times["ours", "float32", "eager"]
-        relative = [min((times[k] / base for k in keys if k in times), default=None) for keys in columns.values()]
-        table.append((title, f"{1e3 * base:.3g}", *("–" if x is None else f"{x:.2f}" for x in relative)))
-    return markdown(("shape", "ours, ms", *columns), table)
+        cases.setdefault(f"{r['title']}, {r['task']}", {})[r["implementation"], r["precision"], r["mode"]] = r
+    table = {"shape": list(cases), "ours, ms": [_seconds(ways[ours], 1e3) for ways in cases.values()]}
+    if any("peak_bytes" in r for r in rows):
+        table["ours, MiB"] = [_mebibytes(ways[ours]) for ways in cases.values()]
+    for title, (field, keys) in columns.items():
+        values = []
+        for ways in cases.values():
+            found = [ways[k][field] for k in keys if field in ways.get(k, ())]
+            values.append(f"{min(found) / ways[ours][field]:.2f}" if found and field in ways[ours] else "–")
+        if {*values} != {"–"}:
+            table[title] = values
+    return markdown(tuple(table), list(zip(*table.values(), strict=True)))
 
 
 def scaling(page: str) -> str:

@@ -135,9 +135,14 @@ def frame_scores(
     return scores
 
 
+def _to_host(name: str, x: Any) -> Tensor:
+    """Converts to a tensor on the host, where sums are kept in float64, which not every device has."""
+    return to_tensor(name, x).cpu()
+
+
 def check_frames(forecast: Any, truth: Any, horizon: int) -> tuple[Tensor, Tensor]:
-    """Returns forecast and truth as tensors, or raises ValueError unless both are ``(N, horizon, C, H, W)``."""
-    forecast, truth = to_tensor("forecast", forecast), to_tensor("truth", truth)
+    """Returns forecast and truth on the host, or raises ValueError unless both are ``(N, horizon, C, H, W)``."""
+    forecast, truth = _to_host("forecast", forecast), _to_host("truth", truth)
     if forecast.shape != truth.shape or forecast.dim() != 5 or forecast.shape[1] != horizon:
         shapes = f"{tuple(forecast.shape)} and {tuple(truth.shape)}"
         raise ValueError(f"expected forecast and truth of one shape (N, {horizon}, C, H, W), got {shapes}")
@@ -235,7 +240,7 @@ def ensemble_scores(members: Tensor, truth: Tensor, are_quantiles: bool = False)
         Fortin, V. et al. (2014). Why should ensemble spread match the RMSE of the ensemble mean?
         https://doi.org/10.1175/JHM-D-14-0008.1
     """
-    members, truth = to_tensor("members", members), to_tensor("truth", truth)
+    members, truth = _to_host("members", members), _to_host("truth", truth)
     if members.dim() < 2 or members.shape[1:] != truth.shape or not len(members):
         raise ValueError(
             f"expected members (M, T, H, W) of truth (T, H, W), got {tuple(members.shape)} and {tuple(truth.shape)}"
@@ -313,7 +318,7 @@ class ProbabilityScores:
 
     def add(self, members: Tensor, truth: Tensor) -> None:
         """Adds members ``(M, N, T, C, H, W)`` and true frames ``(N, T, C, H, W)``; pixels with NaN are left out."""
-        members, truth = to_tensor("members", members), to_tensor("truth", truth)
+        members, truth = _to_host("members", members), _to_host("truth", truth)
         check_frames(members[0], truth, self.crps.shape[1])
         known = truth.isfinite() & members.isfinite().all(0)
         truth = truth.masked_fill(~known, torch.nan)

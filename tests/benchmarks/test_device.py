@@ -50,7 +50,17 @@ def test_a_report_is_written_and_shown_and_failures_are_part_of_it(tmp_path, mon
     assert CASE.title in page
     assert "no report" in timings.device_status("docs/project/limits.md")
     report["machine"] |= {"device": "cuda", "name": "A card"}
+    eager = next(r for r in report["layers"] if (r["implementation"], r["precision"]) == ("ours", "float32"))
+    failed = {**eager, "title": "3-d"}
+    del failed["seconds"]
+    eager |= {"seconds": 1.0, "peak_bytes": 2**21}
+    loop = {**eager, "implementation": "one convolution", "seconds": 1.5, "peak_bytes": 2**22}
+    graph, tf32 = {**eager, "mode": "graph", "seconds": 0.5}, {**eager, "precision": "tf32", "seconds": 0.75}
+    report["layers"] = [eager, loop, graph, tf32, failed | {"error": "not on this card"}]
     (tmp_path / "b.json").write_text(json.dumps(report))
+    card = timings.devices("docs/project/devices.md").partition("<summary>A card")[2]
+    assert "| 1e+03 | 2 | 1.50 | 0.50 | 0.75 | 2.00 |" in card
+    assert "| not on this card | – | – |" in card
     assert "A card" in timings.device_status("docs/project/limits.md")
     assert "GPUs" not in timings.speed_line("README.md")
 

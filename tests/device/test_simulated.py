@@ -15,8 +15,8 @@ from tests.helpers import device, device_work, simulated
 from convrnn_zoo.layers import Conv2dLSTM
 from convrnn_zoo.layers.lstm import LSTMInPlace
 
-forward, step = LSTMInPlace.forward, Conv2dLSTM.step
-work = device_work.WORK["layer Conv2dLSTM default state"](device.DEVICE, torch.float32)
+forward = LSTMInPlace.forward
+work = device_work.layer(Conv2dLSTM, {}, "state", device.DEVICE, torch.float32)
 work()
 found = {}
 

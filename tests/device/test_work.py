@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.device import captured
 from tests.helpers.device import PRECISIONS, TOLERANCES, assert_agrees, reason, waits
-from tests.helpers.device_work import SAMPLES_MOTION, WORK
+from tests.helpers.device_work import SAMPLES_MOTION, all_work
 from tests.helpers.layers.oracles import tensors
 
+WORK = all_work()
 HALF = ("layer", "cell", "stream", "lengths")
 """Work that is also done under autocast. Results behind a threshold, a motion or a sort differ too much then."""
 WAITS = {
@@ -23,6 +24,7 @@ WAITS = {
     "nowcast": "checks the values of the frames, and leaves out first ones that are empty",
     "spotting": "reads sound on the host, and returns words",
     "lengths": "torch packs sequences by an order that it computes on the host",
+    "metrics": "returns numbers, whose sums are kept on the host",
     "losses": "torchmetrics copies the shape of the window of the structural similarity",
 }
 """Work that may wait for the device or copy from the host, and why."""

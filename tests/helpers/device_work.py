@@ -1,4 +1,4 @@
-"""Work of every kind, to be done on a device: ``WORK[name](device, dtype)`` returns a function that returns tensors."""
+"""Work of every kind, to be done on a device: ``all_work()[name](device, dtype)`` returns a function."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import convrnn_zoo
+from convrnn_zoo import verify
 from convrnn_zoo.verify import LOSSES, fair_crps, quantile_crps
 from tests.helpers.hub.examples import make, representatives
 from tests.helpers.layers.oracles import CELLS, SEQUENCES, case_id, mapped, over_variants, space
@@ -151,6 +152,23 @@ def losses(device: torch.device, dtype: torch.dtype) -> Step:
     return partial(_with_gradients, holder, run, output, logits, members)
 
 
+def metrics(device: torch.device, dtype: torch.dtype) -> Step:
+    truth = _input(2, 3, 1, 16, 16, device=device, dtype=dtype)
+    truth[0, 0, 0, 0, 0] = torch.nan
+    members = _input(4, 2, 3, 1, 16, 16, device=device, dtype=dtype, seed=1)
+
+    def run() -> Any:
+        by_frame = verify.frame_scores(members[0], truth, (-1.0, 1.0), ("bias",))
+        occurrences, probable = verify.Occurrences(0.5, 3), verify.ProbabilityScores((0.5,), 3)
+        occurrences.add(members[0], truth)
+        probable.add(members, truth)
+        ensemble = verify.ensemble_scores(members[:, 0, :, 0], truth[0, :, 0])
+        by_time = [*occurrences.scores().values(), *probable.scores("").values(), *ensemble.values()]
+        return *by_frame.values(), torch.tensor(by_time, device=device)
+
+    return run
+
+
 def _pretrained(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     return convrnn_zoo.create_model(name, pretrained=True, device=device, dtype=dtype).eval()
 
@@ -185,21 +203,31 @@ def nowcast(kind: str, device: torch.device, dtype: torch.dtype) -> Step:
 SAMPLES_MOTION = ("convgru_advection", "motionrnn_predrnn", "trajgru_hko7")
 """Networks that sample along a motion, which the representatives need not include."""
 FORMS = ("state", "packed", "masked", "checkpointed")
-WORK: dict[str, Work] = {
-    **{
+
+
+def all_work() -> dict[str, Work]:
+    """Returns the work of every kind by its name."""
+    layers = {
         f"layer {cls.__name__} {case_id(options)} {form}": partial(layer, cls, options, form)
         for cls, options in over_variants(SEQUENCES)
         for form in FORMS
-    },
-    **{f"cell {cls.__name__} {case_id(options)}": partial(cell, cls, options) for cls, options in over_variants(CELLS)},
-    **{f"model {name}": partial(model, name) for name in sorted({*representatives(), *SAMPLES_MOTION})},
-    "stream": stream,
-    "stream of a forecaster": forecaster_stream,
-    "spotting": spotting,
-    "lengths": lengths,
-    "losses": losses,
-    "loading": loading,
-    "forecast": forecast,
-    "classification": classification,
-    **{f"nowcast {kind}": partial(nowcast, kind) for kind in ("amounts", "probabilities", "members")},
-}
+    }
+    cells = {
+        f"cell {cls.__name__} {case_id(options)}": partial(cell, cls, options) for cls, options in over_variants(CELLS)
+    }
+    models = {f"model {name}": partial(model, name) for name in sorted({*representatives(), *SAMPLES_MOTION})}
+    return {
+        **layers,
+        **cells,
+        **models,
+        "stream": stream,
+        "stream of a forecaster": forecaster_stream,
+        "spotting": spotting,
+        "lengths": lengths,
+        "losses": losses,
+        "metrics": metrics,
+        "loading": loading,
+        "forecast": forecast,
+        "classification": classification,
+        **{f"nowcast {kind}": partial(nowcast, kind) for kind in ("amounts", "probabilities", "members")},
+    }

@@ -5,6 +5,7 @@ device raise an error, as on CUDA. :func:`watched` lists copies from the host, a
 torch calls its interface for devices written in Python experimental; it is used here only.
 """
 
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ class SimulatedTensor(Tensor):
 
 def _note(event: str, operation: Any) -> None:
     """Adds an event with the line of the package, or else of the test, that causes it."""
-    stack = [f for f, _ in traceback.walk_stack(None) if "site-packages" not in f.f_code.co_filename]
+    stack = [f for f, _ in traceback.walk_stack(sys._getframe()) if "site-packages" not in f.f_code.co_filename]
     frame = next((f for f in stack if "/convrnn_zoo/" in f.f_code.co_filename), stack[-1])
     _events.append(f"{event}: {operation} at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
 

@@ -4,11 +4,38 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import convrnn_zoo
+from tests.helpers.device import ON_HOST
 from tests.helpers.docs.pages import ROOT, blocks
 from tests.helpers.train import parallel
-from tests.helpers.train.runs import LAUNCHERS, free_port
+from tests.helpers.train.runs import LAUNCHERS, free_port, run_together
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Weights after training in one process, by model."""
+    weights = {}
+    for name in parallel.MODELS:
+        model, x = parallel.build(name)
+        weights[name] = parallel.train(name, model, model, x)
+    return weights
+
+
+@pytest.mark.slow
+@pytest.mark.needs("two_devices")
+@pytest.mark.parametrize("wrapper", ["ddp", pytest.param("fsdp", marks=pytest.mark.needs("cpu_sharding"))])
+def test_two_processes_reach_the_weights_of_one(wrapper, alone, tmp_path):
+    files = [tmp_path / f"{rank}.pt" for rank in range(2)]
+    run_together(*(["-m", "tests.helpers.train.parallel", wrapper, file] for file in files))
+    atol = 1e-6 if ON_HOST else 1e-4
+    for weights in map(torch.load, files):
+        assert weights.keys() == alone.keys()
+        for name, expected in alone.items():
+            start = parallel.build(name)[0].state_dict()
+            assert any((expected[k] - start[k]).abs().max() > 1e-3 for k in start), name  # it was trained
+            torch.testing.assert_close(weights[name], expected, atol=atol, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.slow
