@@ -230,17 +230,18 @@ def _segments(spec: RunSpec, xs: Tensor, w: DirectionWeights) -> list[range]:
 
 
 def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
-    """Joins the weights of input and state where one convolution can replace two."""
+    """Joins the weights of input and state where one convolution can replace two, and prepares them for all steps."""
     if cell.export_loop is not None:  # an exported loop rejects two views of one tensor
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
-    if cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry):
-        weight = torch.cat([w.ih, w.hh], 1)
-        if torch.compiler.is_compiling():  # which otherwise reorders it for every step
-            weight = in_layout(weight, channels_last=weight.device.type == "cpu")
-        joint = weight, sum_bias(w.b_ih, w.b_hh)
-        w = DirectionWeights(w.ih, w.hh, w.b_ih, w.b_hh, w.extra, w.h_mask, *joint)  # torch 2.6 compiles no _replace
-    return w
+    joins = cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry)
+    weights = [w.ih, w.hh, *([torch.cat([w.ih, w.hh], 1)] if joins else [])]
+    if torch.compiler.is_compiling() and cell.export_loop is None and w.ih.device.type == "cpu":
+        # A compiled convolution otherwise reorders its weight for every step.
+        weights = [in_layout(weight, channels_last=True) for weight in weights]
+    ih, hh, *joint = weights
+    bias = sum_bias(w.b_ih, w.b_hh) if joins else None
+    return DirectionWeights(ih, hh, w.b_ih, w.b_hh, w.extra, w.h_mask, joint[0] if joins else None, bias)
 
 
 def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:

@@ -13,6 +13,7 @@ from convrnn_zoo._checks import PADDING_MODES
 from convrnn_zoo.layers._conv import (
     Geometry,
     check_map,
+    conv_of_planes,
     prepare_conv,
     prepare_input_gradient,
     same_conv,
@@ -44,6 +45,15 @@ def test_it_is_torchs_padding_same(ndim: int, kernel: int, dilation: int, groups
     x = torch.randn(2, 2, *sizes, dtype=torch.float64)
     ours = same_conv(x, conv.weight, conv.bias, geometry(ndim, dilation=dilation, groups=groups, mode=mode))
     assert_close(ours, conv(x), 1e-12)
+
+
+@pytest.mark.parametrize("mode", PADDING_MODES)
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (2, 1, 1), (4, 2, 1), (3, 1, 2), (3, 2, 1)])
+def test_stacked_planes_are_a_3d_convolution(kernel: int, stride: int, dilation: int, mode: str) -> None:
+    where = geometry(3, stride=stride, dilation=dilation, mode=mode)
+    conv, x = nn.Conv3d(2, 4, kernel, dtype=torch.float64), torch.randn(2, 2, 9, 8, 7, dtype=torch.float64)
+    ours = conv_of_planes(x, conv.weight, conv.bias, where)
+    assert_close(ours, same_conv(x, conv.weight, conv.bias, where), 1e-12)
 
 
 @PROPERTY
