@@ -174,7 +174,7 @@ def read_mutants(read, good, count, errors, change=damage_path):
     return messages
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("read", "suffix", "write"), CASES, ids=[f"{c[0].__name__}-{c[1]}" for c in CASES])
 def test_damaged_data_are_read_or_rejected(read, suffix, write, count, tmp_path):
     if suffix.endswith("zarr"):

@@ -16,6 +16,7 @@ def test_valid_inputs_are_read(target: str) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_damaged_inputs_are_rejected(target: str) -> None:
     chance = random.Random(0)

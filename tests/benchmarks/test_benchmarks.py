@@ -37,6 +37,7 @@ def run(*args):
     return CliRunner().invoke(bench, ["--no-memory", *map(str, args)])
 
 
+@pytest.mark.slow
 def test_a_run_writes_numbers_table_and_chart(tmp_path):
     peer = tmp_path / "peer"
     peer.mkdir()

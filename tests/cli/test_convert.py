@@ -50,6 +50,7 @@ def settings(source: str) -> list[str]:
     return [part for k, v in STATES[source].options.items() for part in ("--set", f"{k}={v}")]
 
 
+@pytest.mark.sampled("source")
 @pytest.mark.parametrize("asked", ["named", "auto"])
 @pytest.mark.parametrize("source", ARCHITECTURES)
 def test_the_command_writes_a_directory_that_every_loader_reads(

@@ -10,6 +10,7 @@ from tests.helpers.command_line import run
 from tests.helpers.data.own_data import FRAMES, WRITERS, blobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nc", ".npy"])
 def test_each_file_is_read_once(suffix, tmp_path, monkeypatch):
     pytest.importorskip("h5netcdf", reason="the extra netcdf")

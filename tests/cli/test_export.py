@@ -18,6 +18,7 @@ def saved(tmp_path):
     return tmp_path / "gru"
 
 
+@pytest.mark.slow
 def test_the_file_computes_one_step(saved, tmp_path):
     path = tmp_path / "gru.onnx"
     lines = run("export", saved, "-o", path, "--form", "step", "--quiet").splitlines()

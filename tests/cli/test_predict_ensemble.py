@@ -43,6 +43,7 @@ def test_members_are_scored_and_compared_with_extrapolation(irene):
     assert ensemble == pytest.approx(np.abs(members - observed).mean() - apart / 2, rel=0.01)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_plotted_with_and_without_observations(irene):
     args = ("--members", 3, "--threshold", 2, "--horizon", 4)
     predict(irene, "a.png", *args, "--compare")

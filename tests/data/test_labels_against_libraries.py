@@ -272,6 +272,7 @@ def test_rain_of_an_unknown_duration_is_an_error_that_asks_for_it():
     assert "no rain" not in str(error.value)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), min_size=2, max_size=4), st.booleans())
 @settings(max_examples=10, **OPTIONS)
 def test_files_that_overlap_are_joined_as_xarray_does(ranges, is_turned):

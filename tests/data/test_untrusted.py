@@ -448,6 +448,7 @@ def small_limit(monkeypatch):
     monkeypatch.setattr("convrnn_zoo.data.files.LARGE", 2**16)
 
 
+@pytest.mark.slow
 def test_a_video_of_one_frame_repeated_is_rejected(tmp_path, small_limit):
     pytest.importorskip("av", reason="the extra video")
     write_video(tmp_path / "moving.mkv", np.random.default_rng(0).integers(0, 255, (9, 128, 128), "uint8"))

@@ -28,7 +28,10 @@ SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", 
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 SLOW = {
-    *(f"docs/how-to/{page}.md" for page in ("executorch", "export", "int8", "onnxruntime", "torch-export")),
+    *(
+        f"docs/how-to/{page}.md"
+        for page in ("earth-surface", "executorch", "export", "gpu", "int8", "onnxruntime", "speech", "torch-export")
+    ),
     "docs/how-to/own-data.md",
     "docs/how-to/runs.md",
     "docs/how-to/video.md",

@@ -20,6 +20,7 @@ def only_floats():
         yield
 
 
+@pytest.mark.slow
 def test_the_accuracy_of_a_classifier_in_reduced_precision_is_as_recorded():
     name = "convlstm1d_bi_1layer.japanese_vowels"
     assert precision.measure_classifier(name, None) == [row for row in RECORD[name] if row["precision"] in IN_FLOATS]

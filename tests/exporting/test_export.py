@@ -20,6 +20,7 @@ from tests.helpers.exporting.agreement import session
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "shape"),
     [
@@ -146,6 +147,7 @@ def test_a_forecaster_steps_through_encoder_and_forecaster(rain):
         assert np.abs(np.stack(outputs, 1) - model(x, horizon=4).numpy()).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_min_map_size_includes_the_hidden_kernel(tmp_path):
     cell = layers.Conv1dGRUCell(1, 2, 3, hidden_kernel_size=9, padding_mode="reflect").eval()
     (path,) = export(cell, tmp_path / "cell.onnx", "step")

@@ -70,6 +70,7 @@ def test_a_sequence_with_a_missing_frame_has_no_forecast(missing):
     torch.testing.assert_close(forecast[1], model.forecast(rain[1], 2), atol=1e-3, rtol=1e-3, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch.export
 def test_the_batch_of_a_graph_is_free():
     module = make_spec(build(), "sequence", size=(16, 24), horizon=1).graphs[""].module

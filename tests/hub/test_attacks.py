@@ -173,6 +173,7 @@ SIZES = {
 
 
 @pytest.mark.needs("linux")
+@pytest.mark.sampled("sizes")
 @every_loader
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
@@ -216,6 +217,7 @@ def test_only_architectures_of_this_zoo(architecture, hub, saved):
             LOADERS[name]("bob/evil")
 
 
+@pytest.mark.slow
 def test_no_architecture_reads_pickles_through_timm(saved, tmp_path):
     """timm's loader, which falls back to them, is reached by no name of the zoo."""
     mark = tmp_path / "source"

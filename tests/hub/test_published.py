@@ -5,6 +5,7 @@ import io
 import logging
 
 import numpy as np
+import pytest
 import torch
 from click.testing import CliRunner
 from huggingface_hub import cached_assets_path
@@ -20,6 +21,7 @@ from tests.interop.test_pickles import needs_pickles
 NAME = "convgru_irene.it4lia"
 
 
+@pytest.mark.slow
 @needs_pickles
 def test_a_checkpoint_on_the_hub_loads_by_name(hub, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)

@@ -209,6 +209,7 @@ def test_no_pickle_is_read_by_a_torch_that_does_not_check_it(tmp_path: Path, mon
     interop.load("ndrplz", tmp_path / "x.safetensors")
 
 
+@pytest.mark.slow
 @needs_pickles
 def test_errors_advise_nobody_to_run_the_file(tmp_path: Path) -> None:
     for attack, reason in (("eval", r"builtins\.eval"), ("os.system", "system"), ("a method", "getattr")):

@@ -48,6 +48,7 @@ def test_outputs_and_states_are_those_of_the_original(name, count, caplog):
     assert sum(p.numel() for p in convrnn_zoo.create_model(name, device="meta").parameters()) == count
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_large_frames_are_matted_in_chunks_and_one_by_one():
     torch.manual_seed(0)

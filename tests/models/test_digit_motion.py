@@ -75,6 +75,7 @@ def test_padding_does_not_change_the_answer(model, clips):
     assert torch.allclose(together, alone, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORRECT)
 def test_the_command_line_classifies_the_demos_clips(name):
     predictions = json.loads(run("predict", name, CLIPS, "--json"))

@@ -67,6 +67,7 @@ def test_an_option_works_or_is_rejected_when_the_model_is_built(name, options):
             assert len(model(torch.rand(2, 2, model.in_chans, size, size))) == 2
 
 
+@pytest.mark.slow
 def test_no_suggested_argument_is_one_that_the_class_sets_itself(monkeypatch):
     constructors, accepted_arguments = {}, builder.accepted_arguments
 

@@ -180,6 +180,7 @@ def test_reset_classifier_preserves_pool_device_mode_and_frozen_parameters(name)
     assert all(p.is_meta for p in model.parameters())
 
 
+@pytest.mark.sampled("name")
 @every_name
 def test_frozen_encoder_is_fixed_saved_and_trainable_again(name, tmp_path):
     model = small(name)

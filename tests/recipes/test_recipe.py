@@ -136,6 +136,7 @@ def test_a_loss_that_is_not_finite_is_an_error_of_one_line(radar, tmp_path):
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.needs("signals")
 def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
     file, out = tmp_path / "my recipe.toml", tmp_path / "run"

@@ -214,6 +214,7 @@ def test_overlapping_files_are_counted_as_the_series_that_training_reads(tmp_pat
     assert len(recipe.data.load(tmp_path, "train", recipe.inputs, recipe.horizon)) > 0
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_the_encodings_targets_and_arguments_of_the_weights(tmp_path):
     write_archive(tmp_path / "era.nc")
     recipe = Recipe.parse(starting_recipe("convgru_forecaster", tmp_path / "era.nc"))

@@ -59,6 +59,7 @@ def test_the_ndvi_is_of_red_and_near_infrared():
     assert ndvi(bands).item() == pytest.approx(0.5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_scores_models_and_baselines(cubes, tmp_path):
     for name in ("weather2land", "sg_convlstm"):
         save_pretrained(load(name, recorded(name).state), tmp_path / name)

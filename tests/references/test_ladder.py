@@ -16,6 +16,7 @@ from references import ladder
 from tests.helpers.made_data import write_digits
 from tests.helpers.train.tiny_recipes import PLAIN
 
+pytestmark = pytest.mark.slow
 SMALL = {"hidden_channels": [2, 2], "kernel_size": 3}
 FAMILIES = {"convgru_forecaster": SMALL, "predrnn": {"hidden_channels": 2, "kernel_size": 3}}
 

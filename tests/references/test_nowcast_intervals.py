@@ -64,6 +64,7 @@ def test_ensembles_are_compared_with_steps():
     assert comparison.difference.mean == pytest.approx(-0.1)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_recorded_scores():
     done = CliRunner().invoke(intervals, [str(NOWCASTS)])
     assert done.exit_code == 0

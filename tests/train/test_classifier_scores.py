@@ -70,6 +70,7 @@ def bumps(count=64, seed=0):
     return Labelled(list(sequences.unsqueeze(-1)), labels, ("first", "second"))
 
 
+@pytest.mark.slow
 def test_negatives_make_what_is_no_class_improbable(tmp_path):
     recipe = dataclasses.replace(RECIPE, lr=0.02, epochs=15, model={"hidden_channels": 8, "global_pool": "avg"})
     data = {"train": bumps(), "validation": bumps(20, 1), "test": bumps(20, 2)}

@@ -42,6 +42,7 @@ def splits(trained):
     return [classifier.load_split(RECIPE, trained / "clips", part) for part in ("train", "test")]
 
 
+@pytest.mark.slow
 def test_a_run_is_a_repository_with_metadata(trained):
     model = convrnn_zoo.from_pretrained(trained / "run")
     assert model.metadata.task == "video classification"

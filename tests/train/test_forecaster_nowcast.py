@@ -43,6 +43,7 @@ def test_weights_state_their_input_and_their_metrics(trained):
     assert metrics["CRPS"].unit == "mm/h"
 
 
+@pytest.mark.slow
 def test_eval_has_fss_crps_and_reliability_by_lead_time(trained, radar, tmp_path):
     text = run("eval", trained, "--data", radar, "--quiet", "-o", tmp_path / "s.json", "-o", tmp_path / "s.png")
     for metric in ("CSI 0.5 mm/h", "FSS 0.5 mm/h", "CRPS", "Brier 0.5 mm/h"):
@@ -63,6 +64,7 @@ def test_predict_forecasts_with_the_weights(trained, radar, tmp_path):
     assert np.load(tmp_path / "rain.npy").shape == (4, 24, 28)
 
 
+@pytest.mark.slow
 def test_training_improves_the_probabilities(radar):
     recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=30, checkpoint_every=10)
     [clips] = forecaster.load_sequences(recipe, radar, ["train"])

@@ -99,6 +99,7 @@ def test_checkpoints_are_written_by_time_within_a_round_and_change_no_weights(mi
         assert same(forecast(recipe, tmp_path / "killed")[0], expected)
 
 
+@pytest.mark.slow
 # ---- what may change -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("recipe", [TINY, CLASSIFIER], ids=["forecaster", "classifier"])
 def test_the_number_of_workers_changes_no_weights_and_may_change(recipe, tmp_path):
@@ -176,6 +177,7 @@ def test_seeds_are_added_to_a_finished_run_and_the_first_one_stays(tmp_path):
         train(dataclasses.replace(seeds, seeds=(1, 0)), data=data, out=tmp_path, progress=False)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_goes_on_with_more_patience(tmp_path):
     recipe = dataclasses.replace(PLAIN, lr=10.0, patience=1, max_steps=12)  # gets worse
     lengths = []
@@ -239,6 +241,7 @@ def noisy():
     return data._replace(sequences=LazySequences(data.sequences, jitter))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_generators_of_numpy_and_python_are_seeded_and_resumed(workers, tmp_path):
     recipe = dataclasses.replace(CLASSIFIER, workers=workers)
@@ -254,6 +257,7 @@ def test_generators_of_numpy_and_python_are_seeded_and_resumed(workers, tmp_path
     assert same(*results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [None, 2])
 def test_a_resumed_run_keeps_its_number_of_threads_unless_one_is_chosen(chosen, tmp_path, monkeypatch):
     recipe = dataclasses.replace(PLAIN, max_steps=4)

@@ -101,6 +101,7 @@ def test_processes_may_outnumber_the_validation_sequences():
     assert loss / count == pytest.approx(loss_of_one)
 
 
+@pytest.mark.slow
 def test_validation_does_not_change_training():
     recipe = dataclasses.replace(TINY, keep_best=False)
     without, _ = runs.train_model(recipe, moving(), progress=False)
@@ -250,6 +251,7 @@ def test_class_weights_are_one_for_each_class():
         dataclasses.replace(CLASSIFIER, class_weights="even")
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_the_same_validation_only(tmp_path):
     """Otherwise losses of two data sets would be compared, or be missing in a part of the history."""
     recipe = dataclasses.replace(PLAIN, max_steps=4)

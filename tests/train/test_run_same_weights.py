@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 
 import numpy as np
+import pytest
 import torch
 
 from convrnn_zoo.data import FRAME_DATASETS
@@ -46,6 +47,7 @@ def test_digits_move_as_they_did(digits):
     } == DRAWN
 
 
+@pytest.mark.slow
 def test_rain_from_custom_arrays_equals_rain_from_composites(rain, tmp_path):
     for i, event in enumerate(read_events(rain, COARSEN)):
         np.savez(tmp_path / f"{i}.npz", x=event.read()[:, 0].numpy())  # with dates, one date would cut both events

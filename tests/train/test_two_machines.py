@@ -9,6 +9,8 @@ import convrnn_zoo
 from tests.helpers.train.runs import run_together
 from tests.train.test_classifier_scores import check_rows, noise
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):

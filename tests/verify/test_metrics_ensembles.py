@@ -69,6 +69,7 @@ def test_rows_of_a_figure():
     assert all(frames.flatten()[2].isnan() for frames in rows.values())
 
 
+@pytest.mark.slow
 # ---- training -------------------------------------------------------------------------------------------------------
 def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, tmp_path):
     def train(**kwargs):

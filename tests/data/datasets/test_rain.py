@@ -18,6 +18,7 @@ def write_test_event(directory):
         write_odim(directory / product, datetime(2024, 11, 26, 1), np.ones((8, 8)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "test"])
 def test_other_days_are_not_read(split, tmp_path):
     write_rain(tmp_path)

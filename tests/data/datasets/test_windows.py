@@ -36,6 +36,7 @@ def test_windows_have_enough_present_values_and_no_gaps(tmp_path):
     assert torch.equal(clips[3].mask, clips[3].frames.isfinite())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".npy", ".zarr"])
 def test_a_search_of_large_data_has_a_limit(suffix, tmp_path, monkeypatch):
     path = tmp_path / f"a{suffix}"

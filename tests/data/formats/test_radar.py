@@ -57,6 +57,7 @@ def test_crops_have_rain_and_no_missing_values(rain):
     assert clips[0].mask.all()
 
 
+@pytest.mark.slow
 def test_training_crops_are_random_and_flipped(rain):
     train = FRAME_DATASETS["rain"]().load(rain, "train", 4, 2)
     drawn = train.draw(64)

@@ -231,6 +231,7 @@ def check_compiled(name, backend):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_unless("convgru_forecaster".__eq__, sorted(KINDS.values())))
 def test_is_one_graph_forward_and_back(name):
     check_compiled(name, "aot_eager")

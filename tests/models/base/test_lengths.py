@@ -45,6 +45,7 @@ def test_masked_is_packed(data):
     torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directions", ["", "_bi"])
 @pytest.mark.parametrize("kind", slow_unless("convgru".__eq__, KINDS))
 def test_an_exported_program_takes_other_lengths(kind, directions):
@@ -56,6 +57,7 @@ def test_an_exported_program_takes_other_lengths(kind, directions):
         torch.testing.assert_close(program(x, None, lengths), model(x, lengths=lengths), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", slow_unless("last".__eq__, ["", *POOLS]))
 def test_one_graph_serves_all_lengths(pool):
     torch.compiler.reset()

@@ -27,6 +27,7 @@ def replicate(model):
     return replicas[model]
 
 
+@pytest.mark.sampled("name")
 @every_name
 def test_replicas_of_data_parallel_give_the_outputs_and_gradients_of_the_model(name):
     model = small(name).eval()

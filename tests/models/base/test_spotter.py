@@ -24,6 +24,7 @@ def windows(spotter, sound, size):
     return [window for piece in sound.split(size) for window in spotter.read(piece, RATE)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [137, 1600, len(SOUND)])
 def test_each_window_is_classified_as_a_recording_of_its_own(model, size):
     spotter = Spotter(model, 0.5, seconds=0.5, windows=5)

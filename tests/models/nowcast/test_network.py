@@ -200,6 +200,7 @@ def test_padding_does_not_show(model, frames):
     assert difference.mean() < 0.02 * complete.mean()
 
 
+@pytest.mark.slow
 def test_a_missing_frame_between_others_is_interpolated(model, frames):
     hole = frames.clone()
     hole[1] = torch.nan

@@ -105,6 +105,7 @@ def test_nan_in_place_of_the_climatology(small, frames, members):
         small.forecast(frames, outside="zero")
 
 
+@pytest.mark.slow
 def test_the_climatology_is_an_argument_of_the_model_and_saved_with_it(frames, tmp_path):
     climatology = [0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0]
     wet = convrnn_zoo.create_model("convgru_advection", hidden_channels=(2, 3), climatology=climatology).eval()

@@ -24,6 +24,7 @@ def count(path):
     return sum(1 for file in path.rglob("*") if file.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

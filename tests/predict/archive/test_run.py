@@ -71,6 +71,7 @@ def test_it_equals_predict_at_every_issue_time(case, archive, tmp_path):
     assert result["crs"].attrs["earth_radius"] == 6371000.0
 
 
+@pytest.mark.slow
 def test_batches_and_threads_do_not_change_it(archive, tmp_path):
     options = {"every": 3}
     one = forecast_archive(network(), archive, tmp_path / "one.zarr", batch_size=1, **options)
@@ -285,6 +286,7 @@ def test_another_store_is_not_overwritten(archive, tmp_path):
     assert before == {p: p.read_bytes() for p in archive.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 # ---- several processes -------------------------------------------------------------------------------------------
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -52,6 +52,7 @@ def test_errors_by_month_and_lead_time(archive, tmp_path):
         assert result.issue_times[month] == scored.sum()
 
 
+@pytest.mark.slow
 def test_brier_scores_of_probabilities_and_members(archive, tmp_path):
     forecast_archive(nowcast(), archive, tmp_path / "p.zarr", every=4, members=3, thresholds=(0.5,))
     result = score_archive(tmp_path / "p.zarr", archive, thresholds=[0.5])
@@ -92,6 +93,7 @@ def save(data, folder):
     return folder / "months.nc"
 
 
+@pytest.mark.slow
 def test_rows_that_go_north_and_unfinished_regions(archive, tmp_path):
     import zarr
 

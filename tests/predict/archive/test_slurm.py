@@ -25,6 +25,7 @@ with SLURMCluster(**options, scheduler_options={"dashboard_address": "127.0.0.1:
 """
 
 
+@pytest.mark.slow
 def test_the_job_script_states_what_the_page_requests(tmp_path):
     pytest.importorskip("dask_jobqueue", reason="pip install dask-jobqueue")
     command = [sys.executable, "-c", PRINT]  # a process of its own, whose sockets end with it
