@@ -29,6 +29,7 @@ from convrnn_zoo.pretrained.published import FILE, PUBLISHED, Published, read_pu
 from convrnn_zoo_command.group import cli
 from tests.helpers.hub.owners import Answer, Owners, answer_file, send, serve_owners
 from tests.helpers.interop.recorded import recorded
+from tests.helpers.registry import slow_unless
 from tests.interop.test_pickles import needs_pickles
 
 NAME = "firenet.evreal"
@@ -83,7 +84,7 @@ def is_clean(cache: Path) -> bool:
 
 # ---- what works ----------------------------------------------------------------------------------------------------
 @needs_pickles
-@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("pinned", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_name_is_downloaded_and_converted_once(
     pinned: bool, publish: Any, owners: Owners, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_name_is_downloaded_and_converted_once(
 
 
 @needs_pickles
+@pytest.mark.slow
 def test_every_way_to_a_model_leads_to_the_weights(
     publish: Any, owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +147,7 @@ def test_every_way_to_a_model_leads_to_the_weights(
 
 @needs_pickles
 @torch.no_grad()
+@pytest.mark.slow
 def test_weights_of_openstl_load_by_name(owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small weights of OpenSTL's own code, with the outputs that it gives, in place of those that it publishes."""
     name, known = "e3d_lstm.openstl_taxibj", recorded("openstl_e3dlstm_channels")
@@ -186,6 +189,7 @@ def test_a_member_of_an_archive_is_read_by_ranges(publish: Any, owners: Owners, 
 
 
 @needs_pickles
+@pytest.mark.slow
 def test_torch_hub_loads_by_name(owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = recorded("openstl_predrnn")
     sizes = interop.load("openstl", known.state, patch_size=2).model_args
@@ -203,6 +207,7 @@ def test_torch_hub_loads_by_name(owners: Owners, tmp_path: Path, monkeypatch: py
 
 
 @needs_pickles
+@pytest.mark.slow
 def test_a_redirection_to_https_and_the_id_of_git(publish: Any, owners: Owners, tmp_path: Path) -> None:
     blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
     moved = "https://objects.githubusercontent.com/moved"
@@ -218,6 +223,7 @@ def test_a_redirection_to_https_and_the_id_of_git(publish: Any, owners: Owners, 
 
 
 @needs_pickles
+@pytest.mark.slow
 def test_the_directory_of_a_killed_process_is_removed(publish: Any, tmp_path: Path) -> None:
     published = publish()
     directory = fetch.fetch(published, tmp_path)
@@ -229,6 +235,7 @@ def test_the_directory_of_a_killed_process_is_removed(publish: Any, tmp_path: Pa
 
 
 @needs_pickles
+@pytest.mark.slow
 def test_a_member_of_the_archive_of_greenearthnet(owners: Owners, tmp_path: Path, monkeypatch: Any) -> None:
     name, known = "convlstm_greenearthnet.seed42", recorded("convlstm_greenearthnet")
     args = interop.load("greenearthnet", known.state).model_args
@@ -300,6 +307,7 @@ def test_a_failure_of_the_server_is_one_clear_error(
 
 
 @needs_pickles
+@pytest.mark.slow
 def test_a_download_that_breaks_off_is_repeated(publish: Any, owners: Owners, tmp_path: Path) -> None:
     publish()
     owners.answers = [truncated, status(503)]
@@ -351,7 +359,7 @@ def test_a_failure_of_an_archive(
 
 
 @needs_pickles
-@pytest.mark.parametrize("case", ["no checkpoint", "other sizes", "another network"])
+@pytest.mark.parametrize("case", ["no checkpoint", *slow_unless(lambda _: False, ["other sizes", "another network"])])
 def test_a_conversion_that_fails_leaves_nothing(case: str, publish: Any, tmp_path: Path) -> None:
     if case == "other sizes":
         publish(model_args={"hidden_channels": 3})
