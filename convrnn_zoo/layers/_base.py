@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks as check
 from .._hints import warn
 from . import _states
-from ._conv import Geometry, check_map, conv_of_planes, same_conv
+from ._conv import Geometry, check_map, conv_of_planes, prefers_planes, same_conv
 from ._fused import InPlaceStep, run_layer
 from ._run import DirectionWeights, Loop, Maps, reference_step
 from ._states import LayerStates
@@ -146,8 +146,7 @@ class Equations(nn.Module):
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Computes the convolution ``weight * x + bias``, padded so that the size of the map does not change."""
-        is_compiled = torch.compiler.is_compiling() and self.export_loop is None and x.device.type == "cpu"
-        conv = conv_of_planes if is_compiled and self.ndim == 3 and self.groups == 1 else same_conv
+        conv = conv_of_planes if self.export_loop is None and prefers_planes(x, self.geometry) else same_conv
         return conv(x, weight, bias, self.geometry)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:

@@ -109,6 +109,12 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
     return _CONV[weight.dim() - 2](x, weight, bias, stride, padding, dilation, groups)
 
 
+def prefers_planes(x: Tensor, geometry: Geometry) -> bool:
+    """Returns whether :func:`conv_of_planes` is the faster form: in compiled 3-d layers of one group on a CPU."""
+    is_compiled = torch.compiler.is_compiling() and x.device.type == "cpu"
+    return is_compiled and len(geometry.stride) == 3 and geometry.groups == 1
+
+
 def conv_of_planes(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Computes a 3-d convolution of one group as :func:`same_conv`, by a 2-d convolution over stacked planes.
 

@@ -14,7 +14,7 @@ from ..layers._base import Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import RecurrentClassifier
-from .base.lengths import map_frames, mask_steps, run_layers
+from .base.lengths import map_frames, mask_steps
 
 
 class AudioModel(RecurrentClassifier):
@@ -109,7 +109,7 @@ class AudioModel(RecurrentClassifier):
                 f"{self.in_chans}, 1), got {tuple(data.shape)}; pass what LogMel.encode returns"
             )
         x = mask_steps(x, mask)  # type: ignore[arg-type]  # the convolutions also read the padding
-        outputs, state = run_layers(self.rnn, map_frames(self._encode, x), hx, depth, mask)
+        outputs, state = super().run_layers(map_frames(self._encode, x), hx, depth, mask)
         return [map_frames(lambda y: y.flatten(1).unsqueeze(-1), y) for y in outputs], state
 
     def _encode(self, steps: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from .. import _checks as check
 from ..layers import KINDS, ConvRNNBase
@@ -16,7 +14,6 @@ from ..layers._base import SPACE, Kernels, Widths
 from ..pretrained.builder import build_model
 from ..pretrained.registry import register_model
 from .base.classifier import RecurrentClassifier
-from .base.lengths import run_layers
 
 
 class ConvRNNModel(RecurrentClassifier):
@@ -80,11 +77,6 @@ class ConvRNNModel(RecurrentClassifier):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^rnn\.(?:weight|bias)_ih_l0", "blocks": r"^rnn\.\w+_l(\d+)"}
-
-    def run_layers(
-        self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
-    ) -> tuple[list[Any], Any]:
-        return run_layers(self.rnn, x, hx, depth, mask)
 
 
 LAYERS = {cls.__name__: cls for by_ndim in KINDS.values() for cls in by_ndim.values()}

@@ -79,7 +79,7 @@ class Array:
 
     def name_axes(self, dims: Sequence[Hashable], attrs: Mapping[str, Any], chunks: Any = None) -> xr.Variable:
         """Returns an ``xarray.Variable`` that dask reads in parts of the shape `chunks` when they are used."""
-        meta = need("numpy", "cli").empty((0,) * self.ndim, self.dtype)
+        meta = numpy.empty((0,) * self.ndim, self.dtype)
         chunks = chunks or part_shape(self.shape, self.dtype.itemsize)
         values = need("dask.array", "netcdf").from_array(self, chunks=chunks, name=False, meta=meta, fancy=False)
         return need("xarray", "netcdf").Variable(dims, values, attrs)

@@ -208,6 +208,14 @@ class RecurrentClassifier(Classifier):
         widths = [w * self.rnn.num_directions * self.pixels for w in self.rnn.widths]
         return [{"num_chs": w, "reduction": 1, "module": f"rnn.l{i}", "index": i} for i, w in enumerate(widths)]
 
+    def run_layers(
+        self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
+    ) -> tuple[list[Any], Any]:
+        if depth is not None:
+            return self.rnn.forward_layers(x, hx, depth, mask)
+        output, state = self.rnn(x, hx, mask=mask)
+        return [output], state
+
     def make_head(self, num_classes: int) -> nn.Module:
         like = reference_tensor(self.rnn)
         return nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ... import _checks as check
-from ...layers import ConvRNNBase
 from ...layers._base import SPACE
 from ...layers._run import is_traced
 from .blocks import framewise
@@ -76,16 +75,6 @@ def unpack(packed: PackedSequence, steps: int | None = None) -> tuple[Tensor, Te
 def map_frames(module: Callable[[Tensor], Tensor], x: Any) -> Any:
     """Applies a function of frames ``(B, C, *S)`` to sequences ``(N, T, C, *S)`` or to a PackedSequence."""
     return PackedSequence(module(x.data), *x[1:]) if isinstance(x, PackedSequence) else framewise(module, x)
-
-
-def run_layers(
-    rnn: ConvRNNBase, x: Any, hx: Any, depth: int | None, mask: Tensor | None = None
-) -> tuple[list[Any], Any]:
-    """Returns the outputs of the first `depth` layers, or that of the last layer if `depth` is None, and the state."""
-    if depth is not None:
-        return rnn.forward_layers(x, hx, depth, mask)
-    output, state = rnn(x, hx, mask=mask)
-    return [output], state
 
 
 def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tensor | None) -> tuple[list[Any], Any]:

@@ -42,7 +42,6 @@ def find_issues(
     Raises:
         ValueError: no frame is an issue time, or `every` is no multiple of the step.
     """
-
     gaps, irregular = _find_gaps(frames, step, fix)
     within, complete = _is_within(frames, period), _is_complete(gaps, count, ahead)
     possible = within & _is_complete(gaps & ~irregular, count, ahead)
@@ -65,7 +64,6 @@ def find_issues(
 
 def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
     """Returns for each frame whether it ends `count` frames and `ahead` follow; `gaps` are those after each frame."""
-
     numbers, ends = numpy.arange(len(gaps) + 1), numpy.flatnonzero(gaps)
     first = numpy.concatenate([[0], ends + 1])[numpy.searchsorted(ends, numbers)]
     last = numpy.concatenate([ends, [len(gaps)]])[numpy.searchsorted(ends, numbers)]
@@ -104,7 +102,6 @@ def _is_multiple(times: Any, minutes: float, slack: float) -> Any:
 
 def _count_multiples(times: Any, step: float, minutes: float, slack: float) -> int:
     """Returns the number of multiples of a duration within the runs of times that are a step apart."""
-
     ends = numpy.flatnonzero(numpy.diff(times) > 1.5 * step)
     first, last = times[numpy.concatenate([[0], ends + 1])], times[numpy.concatenate([ends, [-1]])]
     counts = numpy.floor((last + slack) / minutes) - numpy.ceil((first - slack) / minutes) + 1
@@ -129,7 +126,6 @@ def parse_duration(value: Any) -> float:
 
 def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
     """Returns for all but the last frame whether none follows after one step, and whether one follows irregularly."""
-
     none = numpy.zeros(max(len(frames) - 1, 0), bool)
     if frames.times is None or step is None or len(frames) < 2:
         return none, none
@@ -143,7 +139,6 @@ def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
 
 def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
     """Returns for each frame whether its time is within a period."""
-
     inside = numpy.zeros(len(frames), bool)
     if isinstance(period, str) or len(period) != 2:
         raise ValueError(f"period takes two dates, the first and the last, or None for either, got {period!r}")
