@@ -26,6 +26,7 @@ from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_da
 from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
 from .files import FileError, find_date, list_files, reading
+from .formats.geotiff import TIFF, is_geotiff
 from .formats.gridded import GRIDDED, KINDS, STORE, Array, open_gridded
 from .formats.radar import complete_gridded, find_composites, find_format, open_composites
 
@@ -185,9 +186,10 @@ def _list(path: Path) -> list[Path]:
         return [path]
     composites = find_composites(path)
     files = [file for files in composites for file in files] or list_files(path, GRIDDED)
+    files = files or [file for file in list_files(path, TIFF) if is_geotiff(file)]
     if not files or len(composites) > 1:
         found = f"radar files of {len(composites)} formats" if files else "none"
-        raise FileError(f"{path}: expected a folder with files of labelled frames, {', '.join(GRIDDED)}; got {found}")
+        raise FileError(f"{path}: expected a folder with files of labelled frames, {', '.join((*GRIDDED, *TIFF))}; got {found}")
     return files
 
 
