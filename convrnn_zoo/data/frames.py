@@ -189,7 +189,8 @@ def _list(path: Path) -> list[Path]:
     files = files or [file for file in list_files(path, TIFF) if is_geotiff(file)]
     if not files or len(composites) > 1:
         found = f"radar files of {len(composites)} formats" if files else "none"
-        raise FileError(f"{path}: expected a folder with files of labelled frames, {', '.join((*GRIDDED, *TIFF))}; got {found}")
+        expected = ", ".join((*GRIDDED, *TIFF))
+        raise FileError(f"{path}: expected a folder with files of labelled frames, {expected}; got {found}")
     return files
 
 

@@ -77,7 +77,7 @@ def test_a_folder_is_a_series_in_order_of_its_dates(series):
     np.testing.assert_allclose(frames.read()[:, 0], RATES, rtol=1e-6)
     assert frames.dates[1].isoformat() == "2020-01-01T12:05:00"
     labelled = labelled_frames(series)
-    np.testing.assert_allclose(labelled.values.reshape(RATES.shape), RATES, rtol=1e-6)
+    np.testing.assert_allclose(labelled.to_dataarray().values.reshape(RATES.shape), RATES, rtol=1e-6)
     assert labelled.time.values[1] == np.datetime64("2020-01-01T12:05")
 
 
