@@ -116,7 +116,7 @@ def _make_card(
 def hub_api(token: str | None) -> HfApi:
     """Returns a client of the Hub's API with a token, or raises HubAccessError if there is none."""
     if not token and not get_token():
-        raise HubAccessError(f"pushing to {constants.ENDPOINT} needs a token; `hf auth login`, or pass token=")
+        raise HubAccessError(f"pushing to {constants.ENDPOINT} needs a token; run `hf auth login`, or set HF_TOKEN")
     return HfApi(token=token, library_name="convrnn_zoo", library_version=__version__)
 
 

@@ -128,7 +128,7 @@ def _matches(path: Path, expected: str) -> bool:
 _HINTS: tuple[tuple[type[BaseException] | tuple[int, ...], str], ...] = (
     (errors.HFValidationError, "write owner/name for a repository, or give a directory that exists"),
     (errors.OfflineModeIsEnabled, "offline mode is on and the file is not in the cache: unset HF_HUB_OFFLINE"),
-    (errors.GatedRepoError, "ask for access at {url}, then log in with `hf auth login` or pass token="),
+    (errors.GatedRepoError, "ask for access at {url}, then run `hf auth login` or set HF_TOKEN"),
     (errors.RevisionNotFoundError, "correct the revision; {url}/commits/main lists the commits"),
     (
         errors.RepositoryNotFoundError,

@@ -64,7 +64,7 @@ def test_rejects_pushes_without_permission(hub, monkeypatch):
     with pytest.raises(HubAccessError, match=r"401.*hf auth login"):
         push_to_hub(make(), "alice/stale", token="hf_expired")
     monkeypatch.setenv("HF_TOKEN", "")
-    with hub.quiet(), pytest.raises(HubAccessError, match=r"hf auth login.*token="):
+    with hub.quiet(), pytest.raises(HubAccessError, match=r"hf auth login.*HF_TOKEN"):
         push_to_hub(make(), "alice/none")
     assert set(hub.store.repos) == {"bob/theirs", "bob/secret"}
 
