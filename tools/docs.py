@@ -325,7 +325,7 @@ def entries(page: str) -> str:
 def networks(page: str) -> str:
     """Writes one section per video or dense model from its docstring."""
     models = {name: create_model(name, device="meta") for name in entry_points()}
-    return _entries(name for name, m in models.items() if not isinstance(m, ConvRNNModel | Forecaster))
+    return _entries(n for n, m in models.items() if type(m) is not ConvRNNModel and not isinstance(m, Forecaster))
 
 
 def _entries(names: Iterable[str]) -> str:
