@@ -365,14 +365,17 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             (5, 2, 19, 30)
         """
         run = self.choose_run(self._mean_rates, members, seed, self._members)
-        options: Any = {
-            "horizon": horizon,
-            "inputs": inputs,
-            "batch_size": batch_size,
-            "return_outside": return_outside,
-        }
-        run = self._at_pixels(run, outside)
-        return forecast(self, frames, run, minutes=minutes, pixel_km=pixel_km, **options)
+        return forecast(
+            self,
+            frames,
+            self._at_pixels(run, outside),
+            horizon=horizon,
+            inputs=inputs,
+            batch_size=batch_size,
+            minutes=minutes,
+            pixel_km=pixel_km,
+            return_outside=return_outside,
+        )
 
     def members(
         self,
@@ -454,14 +457,18 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             parts = self.exceedances(x, horizon, minutes)
             return join(((part.probabilities(rates), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
 
-        options: Any = {
-            "horizon": horizon,
-            "inputs": inputs,
-            "batch_size": batch_size,
-            "return_outside": return_outside,
-        }
-        scaled = self._at_pixels(run, outside)
-        return forecast(self, frames, scaled, minutes=minutes, pixel_km=pixel_km, thresholds=rates, **options)
+        return forecast(
+            self,
+            frames,
+            self._at_pixels(run, outside),
+            horizon=horizon,
+            inputs=inputs,
+            batch_size=batch_size,
+            minutes=minutes,
+            pixel_km=pixel_km,
+            thresholds=rates,
+            return_outside=return_outside,
+        )
 
     def _at_pixels(self, run: MaskedForecast, outside: str) -> MaskedForecast:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
