@@ -1,7 +1,7 @@
 """Audio models: convolutions over the frequencies of a sound, and a convolutional RNN over time."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks as check
 from ..layers import KINDS
 from ..layers._base import Kernels, Widths
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.classifier import RecurrentClassifier
-from .base.lengths import map_frames, mask_steps
+from .base import RecurrentClassifier, build_model, map_frames, mask_steps, register_model
 
 
 class AudioModel(RecurrentClassifier):
@@ -49,6 +46,7 @@ class AudioModel(RecurrentClassifier):
     """
 
     ndim = 1
+    group_patterns: ClassVar[dict[str, Any]] = {"stem": r"^stem", "blocks": r"^rnn\.\w+_l(\d+)"}
 
     def __init__(
         self,
@@ -96,9 +94,6 @@ class AudioModel(RecurrentClassifier):
     def pixels(self) -> int:  # type: ignore[override]
         """Number of pixels P of the maps that the recurrent layers read."""
         return math.ceil(self.in_chans / self.stride)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        return {"stem": r"^stem", "blocks": r"^rnn\.\w+_l(\d+)"}
 
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None

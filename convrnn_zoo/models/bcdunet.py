@@ -9,10 +9,7 @@ from torch import Tensor, nn
 
 from .. import _checks as check
 from ..layers import Conv2dLSTM
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import conv_norm_relu
-from .base.dense import DenseModel
+from .base import DenseModel, build_model, conv_norm_relu, register_model
 
 
 def pair(in_chs: int, out_chs: int, **factory: Any) -> nn.Sequential:
@@ -73,12 +70,11 @@ class BCDUNet(DenseModel):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(in_chans)
         sizes = check.widths("widths", list(widths), len(widths))
         blocks = check.positive_int("dense_blocks", dense_blocks)
         if len(sizes) < 2 or any(size % 2 for size in sizes[:-1]):
             raise ValueError(f"widths must be two or more, all even but the last, got {sizes}")
-        self.in_chans = check.positive_int("in_chans", in_chans)
         self.drop_rate = check.probability("drop_rate", drop_rate)
         self.reduction = 2 ** (len(sizes) - 1)
         factory: Any = {"device": device, "dtype": dtype}
@@ -94,14 +90,6 @@ class BCDUNet(DenseModel):
         depth = len(self.downs)
         ups = [(rf"^ups\.{i}\.", (2 * depth - i,)) for i in range(depth)]
         return {"stem": r"^downs\.0", "blocks": [(r"^downs\.(\d+)", None), (r"^dense", (depth,)), *ups]}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the logits of every pixel of images or of series."""
-        return self.forward_head(self.forward_features(x))
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Returns the features that the head reads, of full size."""
-        return self.forward_levels(x)[0]
 
     def forward_levels(self, x: Tensor) -> list[Tensor]:
         self.check_images(x)

@@ -1,7 +1,7 @@
 """DGMR, DeepMind's generative model of radar: its generator."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +9,7 @@ from torch import Tensor, nn
 
 from .. import _checks as check
 from ..layers.variants import Conv2dReLUGRU
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unshuffle, framewise, recompute
-from .base.ensemble import EnsembleForecaster
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, EnsembleForecaster, Shuffle, Unshuffle, build_model, framewise, recompute, register_model
 
 
 class Down(nn.Module):
@@ -174,6 +170,13 @@ class DGMR(EnsembleForecaster):
         (1, 3, 1, 64, 96)
     """
 
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^context",
+        "latent": r"^latent",
+        "sampler": r"^sampler\.\w+\.(\d+)",
+        "head": r"^sampler",
+    }
+
     def __init__(
         self,
         in_chans: int = 1,
@@ -198,9 +201,6 @@ class DGMR(EnsembleForecaster):
         self.latent = Latent(noise_channels, latent_channels, **factory)
         self.sampler = Sampler(in_chans, latent_channels, context_channels, **factory)
         self.num_features = int(latent_channels) // 16
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        return {"stem": r"^context", "latent": r"^latent", "sampler": r"^sampler\.\w+\.(\d+)", "head": r"^sampler"}
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
         return len(x), self.noise_channels, x.shape[-2] // self.reduction, x.shape[-1] // self.reduction

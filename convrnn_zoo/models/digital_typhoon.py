@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..layers._run import Loop, Maps
 from ..layers.variants import Conv2dReLUPeepholeLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import Unroll, feature_size, framewise, layer_widths
-from .base.forecaster import FRAME_CFG, Forecaster
+from .base import FRAME_CFG, Forecaster, Unroll, build_model, feature_size, framewise, layer_widths, register_model
 
 
 class WindowedConvLSTM(Forecaster):
@@ -41,6 +38,12 @@ class WindowedConvLSTM(Forecaster):
     export_loop: Loop | None = None
     """Function that replaces the loop over the forecast frames; the export sets it on a copy of the model."""
 
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^layers\.0\.cell\.weight_ih",
+        "blocks": r"^(?:layers|norms)\.(\d+)",
+        "head": r"^head",
+    }
+
     def __init__(
         self,
         in_chans: int = 1,
@@ -64,9 +67,6 @@ class WindowedConvLSTM(Forecaster):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width, **factory) for width in widths)
         self.num_features = widths[-1]
         self.head = nn.Conv2d(widths[-1], self.in_chans, kernel_size, padding=kernel_size // 2, **factory)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        return {"stem": r"^layers\.0\.cell\.weight_ih", "blocks": r"^(?:layers|norms)\.(\d+)", "head": r"^head"}
 
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` of frames ``(N, T, C, H, W)``."""

@@ -10,11 +10,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasLSTM
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import framewise
-from .base.dense import RecurrentDenseModel
-from .base.lengths import Lengths, mask_steps, run_padded
+from .base import RecurrentDenseModel, build_model, framewise, register_model, run_padded
 from .firenet import ResidualBlock
 
 UPSAMPLINGS = ("bilinear", "transposed")
@@ -69,8 +65,7 @@ class E2VID(RecurrentDenseModel):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_chans = check.positive_int("in_chans", in_chans)
+        super().__init__(in_chans)
         self.num_features = check.positive_int("hidden_channels", hidden_channels)
         levels = range(check.positive_int("num_levels", num_levels))
         if check.positive_int("kernel_size", kernel_size) % 2 == 0:
@@ -112,14 +107,7 @@ class E2VID(RecurrentDenseModel):
         ups = [(rf"^ups\.{i}\.", (middle + i,)) for i in range(depth)]
         return {"stem": r"^stem", "blocks": [(r"^(?:downs|rnns)\.(\d+)", None), *blocks, *ups]}
 
-    def forward_sequence(
-        self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Returns ``(features, state)``; pass the state as `hx` with the next voxel grids."""
-        lengths = self.check_images(x, lengths)
-        if x.dim() == 4:
-            y, states = self.forward_sequence(x.unsqueeze(1), hx)
-            return y.squeeze(1), states
+    def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
         maps, states = [framewise(self.stem, x).relu()], []
         parts: Any = zip(self.downs, self.rnns, split_levels(hx, len(self.rnns)), strict=True)
         for down, rnn, before in parts:
@@ -131,7 +119,7 @@ class E2VID(RecurrentDenseModel):
             y = framewise(block, y)
         for up in self.ups:
             y = framewise(partial(self._upsample, up), y + maps.pop())
-        return mask_steps(y + maps.pop(), lengths), states
+        return [y + maps.pop()], states
 
     def _upsample(self, up: nn.Module, x: Tensor) -> Tensor:
         """Doubles the size of maps, with a convolution, a norm and ReLU."""

@@ -1,6 +1,6 @@
 """The eidetic 3-d LSTM."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._run import Maps
 from ..layers.e3dlstm import E3DLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import StackedCells
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, StackedCells, build_model, register_model
 
 
 class E3DLSTM(StackedCells):
@@ -32,6 +29,7 @@ class E3DLSTM(StackedCells):
     cell = E3DLSTMCell
     depth = 2
     has_pixel_weights = True
+    group_patterns: ClassVar[dict[str, Any]] = {**StackedCells.group_patterns, "stem": r"^layers\.0\.weight_[im]"}
 
     def __init__(self, *args: Any, max_memories: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,9 +65,6 @@ class E3DLSTM(StackedCells):
 
     def _fits(self, count: int, state: Maps) -> bool:
         return count >= 2 + 2 * len(self.layers) and (count - 2) % len(self.layers) == 0
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {**super().group_matcher(coarse), "stem": r"^layers\.0\.weight_[im]"}
 
 
 @register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})

@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._run import Maps
 from ..layers.variants import Conv2dOneBiasLSTMCell, Conv2dPastPeepholeLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import StackedCells
-from .base.blocks import layer_widths
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, StackedCells, build_model, layer_widths, register_model
 
 
 class HeadlessStack(StackedCells):

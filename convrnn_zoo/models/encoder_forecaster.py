@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,7 @@ from ..layers._base import Kernels, Widths
 from ..layers._run import Maps
 from ..layers._states import LayerStates, check_encoded
 from ..layers.variants import Conv2dOneBiasPeepholeLSTM
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unshuffle, framewise, stage
-from .base.encoder_decoder import EncoderForecaster
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, EncoderForecaster, Shuffle, Unshuffle, build_model, framewise, register_model, stage
 
 
 class ConvRNNForecaster(EncoderForecaster):
@@ -52,6 +48,13 @@ class ConvRNNForecaster(EncoderForecaster):
     """
 
     encoder_modules = ("stem", "encoder")
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^stem",
+        "encoder": r"^encoder\.\w+_l(\d+)",
+        "first": r"^first",
+        "rest": r"^rest\.\w+_l(\d+)",
+        "head": r"^head",
+    }
 
     def __init__(
         self,
@@ -120,10 +123,6 @@ class ConvRNNForecaster(EncoderForecaster):
             self.rest = layers(widths[0], 1, num_layers, kernels[1:], **options)
         up += [nn.Conv2d(out_chs, self.out_chans * patch_size**2, 1, **factory), Shuffle(patch_size)]
         self.head = nn.Sequential(*up)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        layers = {"encoder": r"^encoder\.\w+_l(\d+)", "first": r"^first", "rest": r"^rest\.\w+_l(\d+)"}
-        return {"stem": r"^stem", **layers, "head": r"^head"}
 
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
         return self.encoder(framewise(self.stem, self.join_known(x, known).transpose(0, 1)), state)[1]

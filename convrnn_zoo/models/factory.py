@@ -15,7 +15,7 @@ from ..pretrained.metadata import WEIGHTS
 from ..pretrained.published import PUBLISHED
 from ..pretrained.registry import entry_points
 from ..pretrained.source import SOURCES_BY_SCHEME, WeightsSource
-from .base.model import ZooModel
+from .base import ZooModel
 
 logger = logging.getLogger("convrnn_zoo")
 

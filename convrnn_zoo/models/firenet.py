@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import framewise
-from .base.dense import RecurrentDenseModel
-from .base.lengths import Lengths, mask_steps, run_padded
+from .base import RecurrentDenseModel, build_model, framewise, register_model, run_padded
 
 
 class ResidualBlock(nn.Module):
@@ -66,8 +62,7 @@ class FireNet(RecurrentDenseModel):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_chans = check.positive_int("in_chans", in_chans)
+        super().__init__(in_chans)
         self.num_features = width = check.positive_int("hidden_channels", hidden_channels)
         if check.positive_int("kernel_size", kernel_size) % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that maps keep their size, got {kernel_size}")
@@ -84,21 +79,14 @@ class FireNet(RecurrentDenseModel):
             "blocks": r"^(?:rnns|blocks)\.(\d+)" if coarse else [(r"^(?:rnns|blocks)\.(\d+)", None)],
         }
 
-    def forward_sequence(
-        self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Returns ``(features, state)``; pass the state as `hx` with the next voxel grids."""
-        lengths = self.check_images(x, lengths)
-        if x.dim() == 4:
-            y, states = self.forward_sequence(x.unsqueeze(1), hx)
-            return y.squeeze(1), states
+    def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
         y, states = framewise(self.stem, x).relu(), []
         parts: Any = zip(self.rnns, self.blocks, split_levels(hx, len(self.rnns)), strict=True)
         for rnn, block, before in parts:
             [h], state = run_padded(partial(rnn.forward_layers, hx=before), y, lengths)
             states.append(state)
             y = framewise(block, h)
-        return mask_steps(y, lengths), states
+        return [y], states
 
 
 @register_model(cfg={"input_size": (5, 180, 240), "num_classes": 1, "first_conv": "stem"})

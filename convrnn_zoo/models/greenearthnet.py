@@ -1,7 +1,7 @@
 """Forecasters of vegetation from GreenEarthNet: ``convlstm_greenearthnet`` and ``predrnn_greenearthnet``."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._run import Maps
 from ..layers.variants import BiasedSTLSTMCell, Conv2dOneBiasLSTM
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import AutoregressiveForecaster, Delta
-from .base.blocks import Unshuffle
-from .base.forecaster import FRAME_CFG, Forecaster
+from .base import FRAME_CFG, AutoregressiveForecaster, Delta, Forecaster, Unshuffle, build_model, register_model
 
 
 def odd_kernel(kernel_size: object) -> int:
@@ -45,6 +41,12 @@ class GreenEarthNetConvLSTM(Forecaster):
         >>> tuple(model(torch.rand(1, 3, 5, 8, 8), horizon=2, **known).shape)
         (1, 2, 5, 8, 8)
     """
+
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^encoder",
+        "blocks": r"^decoder\.\w+_l(\d+)",
+        "head": r"^head",
+    }
 
     def __init__(
         self,
@@ -86,9 +88,6 @@ class GreenEarthNetConvLSTM(Forecaster):
             y = (self.head(h[0]) + y).sigmoid()
             forecasts.append(y)
         return torch.stack(forecasts, 1)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^encoder", "blocks": r"^decoder\.\w+_l(\d+)", "head": r"^head"}
 
 
 # ---- PredRNN ---------------------------------------------------------------------------------------------------
@@ -200,6 +199,12 @@ class GreenEarthNetPredRNN(AutoregressiveForecaster):
         (1, 2, 5, 8, 8)
     """
 
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^condition|^encoder",
+        "blocks": r"^layers\.(\d+)",
+        "head": r"^decoder|^adapter",
+    }
+
     def __init__(
         self,
         in_chans: int = 5,
@@ -264,9 +269,6 @@ class GreenEarthNetPredRNN(AutoregressiveForecaster):
             new += [y, c]
             deltas.append((to_c, to_m))
         return self.decoder(y, maps), (*new, m), deltas
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^condition|^encoder", "blocks": r"^layers\.(\d+)", "head": r"^decoder|^adapter"}
 
 
 # ---- names -----------------------------------------------------------------------------------------------------

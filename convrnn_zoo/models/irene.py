@@ -1,17 +1,13 @@
 """The ConvGRU ensemble of IRENE, the Italian Radar Ensemble Nowcasting Experiment."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from .. import _checks as check
 from ..layers.variants import Conv2dOneBiasGRU
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unshuffle
-from .base.ensemble import EnsembleForecaster
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, EnsembleForecaster, Shuffle, Unshuffle, build_model, register_model
 
 
 class ConvGRUEnsemble(EnsembleForecaster):
@@ -36,6 +32,12 @@ class ConvGRUEnsemble(EnsembleForecaster):
         (4, 1, 3, 1, 8, 12)
     """
 
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^encoder\.0",
+        "encoder": r"^encoder\.(\d+)",
+        "decoder": r"^decoder\.(\d+)",
+    }
+
     def __init__(
         self,
         in_chans: int = 1,
@@ -55,9 +57,6 @@ class ConvGRUEnsemble(EnsembleForecaster):
         self.encoder, self.decoder = layers(range(num_blocks)), layers(range(num_blocks, 0, -1))
         self.num_features = 4 * self.in_chans
         self.unshuffle, self.shuffle = Unshuffle(2), Shuffle(2)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        return {"stem": r"^encoder\.0", "encoder": r"^encoder\.(\d+)", "decoder": r"^decoder\.(\d+)"}
 
     def noise_shape(self, x: Tensor, horizon: int) -> tuple[int, ...]:
         n, _, channels, height, width = x.shape

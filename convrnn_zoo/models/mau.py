@@ -1,7 +1,7 @@
 """MAU, a forecaster with motion-aware units."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._run import Maps
 from ..layers.mau import MAUCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import AutoregressiveForecaster
-from .base.blocks import feature_size, layer_widths, stage
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, AutoregressiveForecaster, build_model, feature_size, layer_widths, register_model, stage
 
 
 class MAU(AutoregressiveForecaster):
@@ -36,6 +32,13 @@ class MAU(AutoregressiveForecaster):
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
     """
+
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^stem|^downs",
+        "blocks": r"^layers\.(\d+)",
+        "ups": r"^ups",
+        "head": r"^head",
+    }
 
     def __init__(
         self,
@@ -93,9 +96,6 @@ class MAU(AutoregressiveForecaster):
             if self.recall:
                 x = x + encoded.pop()
         return self.head(x), tuple(new)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^stem|^downs", "blocks": r"^layers\.(\d+)", "ups": r"^ups", "head": r"^head"}
 
 
 @register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})

@@ -1,6 +1,6 @@
 """Memory In Memory (MIM)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,7 @@ from torch import Tensor, nn
 from ..layers._run import Maps
 from ..layers.mim import MIMBlockCell, MIMCell
 from ..layers.stlstm import STLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import shared_options
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, build_model, register_model, shared_options
 from .predrnn import PredRNN
 
 
@@ -28,6 +25,7 @@ class MIM(PredRNN):
     """
 
     min_layers, has_pixel_weights = 2, True
+    group_patterns: ClassVar[dict[str, Any]] = {**PredRNN.group_patterns, "blocks": r"^(?:layers|differences)\.(\d+)"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -69,9 +67,6 @@ class MIM(PredRNN):
             new_parts += [d, n]
             new += [h, c]
         return self.head(h), (*new_memories, *new_parts, *new, m, torch.ones_like(begun))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {**super().group_matcher(coarse), "blocks": r"^(?:layers|differences)\.(\d+)"}
 
 
 @register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})

@@ -1,17 +1,14 @@
 """MotionRNN: a PredRNN with MotionGRUs between its layers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..layers._run import Maps
 from ..layers.motiongru import MotionGRUCell, MotionHighwaySTLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import StackedCells
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, StackedCells, build_model, register_model
 
 
 class MotionUnit(nn.Module):
@@ -69,6 +66,11 @@ class MotionPredRNN(StackedCells):
     cell = MotionHighwaySTLSTMCell
     memories = ("m",)
     has_one_width, min_layers = True, 2
+    group_patterns: ClassVar[dict[str, Any]] = {
+        **StackedCells.group_patterns,
+        "stem": r"^layers\.0\.weight_ih|^highway",
+        "blocks": r"^(?:layers|motions)\.(\d+)",
+    }
 
     def __init__(
         self,
@@ -116,10 +118,6 @@ class MotionPredRNN(StackedCells):
                 new_motions += motion
             new += [x, c]
         return self.head(x), (*new, m, *new_motions)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        stem = r"^layers\.0\.weight_ih|^highway"
-        return {**super().group_matcher(coarse), "stem": stem, "blocks": r"^(?:layers|motions)\.(\d+)"}
 
 
 @register_model(cfg=FRAME_CFG, small={"hidden_channels": 16, "num_layers": 2})

@@ -4,10 +4,7 @@ from functools import partial
 from typing import Any
 
 from ..layers.variants import Conv2dMapNormLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import StackedCells
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, StackedCells, build_model, register_model
 
 
 class OpenSTLConvLSTM(StackedCells):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,7 @@ from ..layers._nonlinearities import NEGATIVE_SLOPE
 from ..layers._run import Maps
 from ..layers.phycell import PhyCell, moments
 from ..layers.variants import Conv2dOneBiasLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import AutoregressiveForecaster
-from .base.blocks import layer_widths
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, AutoregressiveForecaster, build_model, layer_widths, register_model
 
 NORM_GROUPS = 16
 """Number of groups of the group norms where it divides the channels; other norms have one group."""
@@ -52,6 +48,12 @@ class PhyDNet(AutoregressiveForecaster):
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
         device, dtype: of the parameters.
     """
+
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^stem|^encoders",
+        "blocks": [(r"^layers\.(\d+)", None), (r"^physics", (0,))],
+        "head": r"^decoders|^image",
+    }
 
     def __init__(
         self,
@@ -122,10 +124,6 @@ class PhyDNet(AutoregressiveForecaster):
         """
         filters: Any = self.physics.weight_f
         return moments(filters)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        blocks = [(r"^layers\.(\d+)", None), (r"^physics", (0,))]
-        return {"stem": r"^stem|^encoders", "blocks": blocks, "head": r"^decoders|^image"}
 
 
 @register_model(cfg=FRAME_CFG)

@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._run import Loop, Maps, run_loop
 from ..layers._states import check_encoded
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import layer_widths
-from .base.forecaster import FRAME_CFG, Forecaster
+from .base import FRAME_CFG, Forecaster, build_model, layer_widths, register_model
 
 
 class PredNet(Forecaster):

@@ -8,10 +8,7 @@ from ..layers import ConvRNNCellBase
 from ..layers._run import Maps
 from ..layers.causallstm import CausalLSTMCell, GradientHighwayCell
 from ..layers.stlstm import STLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import Delta, StackedCells, shared_options
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, Delta, StackedCells, build_model, register_model, shared_options
 
 
 class PredRNN(StackedCells):
@@ -106,6 +103,10 @@ class PredRNNPP(PredRNN):
     cell = CausalLSTMCell
     min_layers = 2
     memories = ("m", "z")  # z is that of the highway
+    group_patterns: ClassVar[dict[str, Any]] = {
+        **PredRNN.group_patterns,
+        "blocks": [(r"^layers\.(\d+)", None), (r"^highway", (0,))],
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -124,9 +125,6 @@ class PredRNNPP(PredRNN):
             x, c, m = layer(x, (*cells[2 * i : 2 * i + 2], m))
             new += [x, c]
         return self.head(x), (*new, m, z)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {**super().group_matcher(coarse), "blocks": [(r"^layers\.(\d+)", None), (r"^highway", (0,))]}
 
 
 @register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})

@@ -12,11 +12,17 @@ from ..layers import Conv2dGRU, ConvRNNCellBase
 from ..layers._states import split_levels
 from ..layers.trajgru import TrajGRUCell, TrajGRUStateCell
 from ..layers.variants import Conv2dGroupNormGRUCell, Conv2dGroupNormLSTMCell, Conv2dLeakyGRU
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import Shuffle, Unroll, Unshuffle, framewise, stage
-from .base.encoder_decoder import EncoderForecaster
-from .base.forecaster import FRAME_CFG
+from .base import (
+    FRAME_CFG,
+    EncoderForecaster,
+    Shuffle,
+    Unroll,
+    Unshuffle,
+    build_model,
+    framewise,
+    register_model,
+    stage,
+)
 
 
 class PyramidForecaster(EncoderForecaster):
@@ -36,6 +42,11 @@ class PyramidForecaster(EncoderForecaster):
 
     fixed_args: ClassVar[tuple[str, ...]] = ("reduction", "num_levels")
     encoder_modules = ("downs", "encoder")
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^downs\.0",
+        "encoder": r"^(?:downs|encoder)\.(\d+)",
+        "blocks": r"^(?:forecaster|ups)\.(\d+)",
+    }
 
     def __init__(
         self,
@@ -52,9 +63,6 @@ class PyramidForecaster(EncoderForecaster):
         self.num_features = num_features or self.widths[0]
         self.frame_chans = self.in_chans + self.known_chans
         self.first_chans = 1 + self.known_chans * self.reduction**2
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        return {"stem": r"^downs\.0", "encoder": r"^(?:downs|encoder)\.(\d+)", "blocks": r"^(?:forecaster|ups)\.(\d+)"}
 
     def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> tuple[Any, ...]:
         y = self.join_known(x, known).transpose(0, 1)

@@ -11,13 +11,19 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import constants, conv_norm_relu, framewise
-from .base.dense import RecurrentDenseModel
-from .base.encoder import FrameEncoder
-from .base.lengths import Lengths, mask_steps, run_padded
-from .base.model import reference_tensor
+from .base import (
+    FrameEncoder,
+    Lengths,
+    RecurrentDenseModel,
+    build_model,
+    constants,
+    conv_norm_relu,
+    framewise,
+    mask_steps,
+    reference_tensor,
+    register_model,
+    run_padded,
+)
 
 
 class LiteASPP(nn.Module):
@@ -102,8 +108,7 @@ class RecurrentDecoderModel(RecurrentDenseModel):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.in_chans = check.positive_int("in_chans", in_chans)
+        super().__init__(in_chans)
         sizes = [check.positive_int("aspp_channels", aspp_channels), *check.widths("widths", list(widths), 4)]
         if odd := [size for size in sizes[:4] if size % 2]:
             raise ValueError(f"aspp_channels and the first three widths must be even, got {odd}")
@@ -137,22 +142,7 @@ class RecurrentDecoderModel(RecurrentDenseModel):
         scales = [(f"grus.{i}", f"joins.{i}") for i in range(4)]
         return self.encoder.group_matcher([("aspp",), *scales, ("last",)], coarse)
 
-    def forward_sequence(
-        self, x: Tensor, hx: Any = None, lengths: Lengths | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Returns ``(features, state)``; pass the state as `hx` with the next chunk to continue the sequence."""
-        levels, state = self._decode(x, hx, lengths)
-        return levels[0], state
-
-    def forward_levels(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> list[Tensor]:
-        return self._decode(x, hx, lengths)[0]
-
-    def _decode(self, x: Tensor, hx: Any, lengths: Lengths | None) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns the maps of the decoder, from the highest resolution to the lowest, and the state."""
-        lengths = self.check_images(x, lengths)
-        if x.dim() == 4:
-            levels, states = self._decode(x.unsqueeze(1), hx, None)
-            return [level.squeeze(1) for level in levels], states
+    def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
         x = mask_steps(x, lengths)  # the encoder also reads the padding
         *skips, top = [m.unflatten(0, x.shape[:2]) for m in self.encoder(x.flatten(0, 1))]
         frames = [x]
@@ -168,7 +158,7 @@ class RecurrentDecoderModel(RecurrentDenseModel):
                 y = framewise(partial(upsample_join, self.joins[i]), y, *scales[i])
         if len(self.joins) == len(self.grus):
             levels.append(framewise(self.last, y))
-        return [mask_steps(level, lengths) for level in reversed(levels)], states
+        return levels[::-1], states
 
     def remove_levels(self) -> None:
         remaining = len(self.level_widths)

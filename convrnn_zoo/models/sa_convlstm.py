@@ -3,10 +3,7 @@
 from typing import Any
 
 from ..layers.saconvlstm import SAConvLSTMCell
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.autoregressive import StackedCells
-from .base.forecaster import FRAME_CFG
+from .base import FRAME_CFG, StackedCells, build_model, register_model
 
 
 class SAConvLSTM(StackedCells):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,19 @@ from .. import _checks as check
 from ..layers import ConvRNNBase
 from ..layers._run import is_traced
 from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.blocks import conv_norm_relu
-from .base.dense import DenseModel
-from .base.lengths import Lengths, map_frames, mask_steps, pack, step_mask, unpack, valid_steps
+from .base import (
+    DenseModel,
+    Lengths,
+    build_model,
+    conv_norm_relu,
+    map_frames,
+    mask_steps,
+    pack,
+    register_model,
+    step_mask,
+    unpack,
+    valid_steps,
+)
 
 Dates = Tensor | PackedSequence
 """Dates of several series: a PackedSequence without missing dates, or dates ``(N, T, …)`` and, in a graph, a mask."""
@@ -61,10 +69,6 @@ class ImageSeriesModel(DenseModel):
         """
         return self.forward_head(self.forward_features(x, lengths, mask))
 
-    def forward_features(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> Tensor:
-        """Returns features ``(N, F, H, W)`` from the dates that are not missing."""
-        return self.forward_levels(x, lengths, mask)[0]
-
     def forward_levels(self, x: Tensor, lengths: Lengths | None = None, mask: Tensor | None = None) -> list[Tensor]:
         lengths = self.check_images(x, lengths)
         x = x.unsqueeze(1) if x.dim() == 4 else x
@@ -103,6 +107,7 @@ class SeriesRNN(ImageSeriesModel):
 
     fixed_args = ("kernel_size",)
     input_weights = ("rnn.weight_ih_l0", "rnn.weight_ih_l0_reverse")
+    group_patterns: ClassVar[dict[str, Any]] = {"stem": r"^rnn", "blocks": r"^head"}
 
     def __init__(
         self,
@@ -114,14 +119,10 @@ class SeriesRNN(ImageSeriesModel):
         dtype: torch.dtype | None = None,
         **layer_args: Any,
     ) -> None:
-        super().__init__()
-        self.in_chans = check.positive_int("in_chans", in_chans)
+        super().__init__(in_chans)
         self.rnn = layer(in_chans, hidden_channels, 3, batch_first=True, device=device, dtype=dtype, **layer_args)
         self.num_features = self.rnn.widths[-1] * self.rnn.num_directions
         self.reset_classifier(num_classes)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        return {"stem": r"^rnn", "blocks": r"^head"}
 
     def make_head(self, num_classes: int) -> nn.Module:
         return nn.Conv2d(self.num_features, num_classes, 3, padding=1)
@@ -168,10 +169,9 @@ class RecurrentUNet(ImageSeriesModel):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(in_chans)
         down = check.widths("widths", list(widths), len(widths))
         up = check.widths("up_widths", list(up_widths), len(down))
-        self.in_chans = check.positive_int("in_chans", in_chans)
         self.num_features, self.level_widths, self.reduction = up[0], up, 2 ** (len(down) - 1)
         factory: Any = {"device": device, "dtype": dtype}
         strided: Any = {"kernel_size": 4, "stride": 2, "padding": 1, **factory}

@@ -11,10 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import _checks as check
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.encoder import FrameEncoder
-from .base.lengths import Lengths, map_frames, mask_steps
+from .base import FrameEncoder, Lengths, build_model, map_frames, mask_steps, register_model
 from .video import VideoModel, encoder_cfg, single_level_cfg
 
 

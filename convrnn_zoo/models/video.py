@@ -13,12 +13,16 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks as check
 from ..layers import KINDS
 from ..layers._states import split_levels
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.classifier import Classifier
-from .base.encoder import FrameEncoder
-from .base.lengths import check_pool, mask_steps
-from .base.model import ZooModel, reference_tensor
+from .base import (
+    Classifier,
+    FrameEncoder,
+    ZooModel,
+    build_model,
+    check_pool,
+    mask_steps,
+    reference_tensor,
+    register_model,
+)
 from .factory import create_model
 
 

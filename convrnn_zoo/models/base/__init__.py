@@ -1,1 +1,30 @@
-"""Base classes and parts that the architectures share. Knows no architecture."""
+"""What the architectures share: base classes, building blocks and the functions that register and build a model."""
+# ruff: noqa: F401
+
+from ...pretrained.builder import build_model
+from ...pretrained.registry import register_model
+from .autoregressive import AutoregressiveForecaster, Delta, Rollout, StackedCells, shared_options
+from .blocks import (
+    Shuffle,
+    Unroll,
+    Unshuffle,
+    constants,
+    conv_norm_relu,
+    feature_size,
+    framewise,
+    layer_widths,
+    recompute,
+    recurrent_layers,
+    stage,
+)
+from .classification import Prediction
+from .classifier import Classifier, RecurrentClassifier
+from .dense import DenseModel, RecurrentDenseModel
+from .encoder import FrameEncoder
+from .encoder_decoder import EncoderForecaster
+from .ensemble import Ensemble, EnsembleForecaster
+from .forecaster import FRAME_CFG, Forecaster
+from .lengths import Lengths, check_pool, map_frames, mask_steps, pack, run_padded, step_mask, unpack, valid_steps
+from .model import ZooModel, reference_tensor
+from .spotter import Spot, Spotter
+from .stream import Stream

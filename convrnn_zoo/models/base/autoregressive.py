@@ -273,6 +273,12 @@ class StackedCells(AutoregressiveForecaster):
     has_pixel_weights: ClassVar[bool] = False
     """Whether the cells have a weight for each pixel of a map, such as peepholes, even without `layer_norm`."""
 
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^layers\.0\.weight_ih",
+        "blocks": r"^layers\.(\d+)",
+        "head": r"^(?:head|adapter)",
+    }
+
     def __init__(
         self,
         in_chans: int = 1,
@@ -343,6 +349,3 @@ class StackedCells(AutoregressiveForecaster):
             new += states
             x = states[0]
         return self.head(x), tuple(new)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {"stem": r"^layers\.0\.weight_ih", "blocks": r"^layers\.(\d+)", "head": r"^(?:head|adapter)"}

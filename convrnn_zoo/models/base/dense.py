@@ -6,17 +6,17 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from ... import _checks as check
 from .blocks import framewise
-from .lengths import Lengths, check_sequences
+from .lengths import Lengths, check_sequences, mask_steps
 from .model import HeadedModel, chosen_layers, reference_tensor
 
 
 class DenseModel(HeadedModel):
     """Base class of models that read images or series of images and return an output for every pixel.
 
-    A subclass sets `in_chans` and `num_features`, and defines ``forward_features``, which returns features
-    ``(…, num_features, H, W)`` for an input of height H and width W. A U-Net also sets `level_widths`, and defines
-    ``forward_levels`` and ``remove_levels``.
+    A subclass sets `num_features` and defines :meth:`forward_levels`. A U-Net also sets `level_widths` and defines
+    :meth:`remove_levels`.
     """
 
     ndim = 2
@@ -27,6 +27,10 @@ class DenseModel(HeadedModel):
     """Number of maps of a U-Net that :meth:`prune_intermediate_layers` removed, from the highest resolution on."""
     reduction: int = 1
     """Height and width of the input must be multiples of this number."""
+
+    def __init__(self, in_chans: int) -> None:
+        super().__init__()
+        self.in_chans = check.positive_int("in_chans", in_chans)
 
     @property
     def head_hidden_size(self) -> int:
@@ -90,9 +94,17 @@ class DenseModel(HeadedModel):
         maps = self.forward_levels(x, **inputs)
         return maps[0], maps
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the outputs of every pixel of images or of series."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor, *args: Any, **inputs: Any) -> Tensor:
+        """Returns the features ``(…, num_features, H, W)`` that the head reads, of full size."""
+        return self.forward_levels(x, *args, **inputs)[0]
+
     def forward_levels(self, x: Tensor, *args: Any, **inputs: Any) -> list[Tensor]:
         """Returns the features, and the further maps of the decoder of a U-Net, each half as high and wide."""
-        return [self.forward_features(x, *args, **inputs)]
+        raise NotImplementedError(f"{type(self).__name__} must define forward_levels")
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, lengths: Any = None) -> Tensor:
         """Returns the outputs for features ``(…, F, H, W)``, one map of outputs per frame; ignores `lengths`."""
@@ -104,7 +116,7 @@ class DenseModel(HeadedModel):
 class RecurrentDenseModel(DenseModel):
     """Base class of models with an output for every pixel of every frame, and a state that continues a sequence.
 
-    A subclass defines ``forward_sequence(x, hx, lengths)``, which returns features and the state.
+    A subclass defines :meth:`run_clips`.
     """
 
     state_reductions: Sequence[int] = ()
@@ -112,8 +124,21 @@ class RecurrentDenseModel(DenseModel):
 
     def forward(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
         """Returns the outputs of every pixel; `hx` is a state of ``forward_sequence``."""
-        return self.forward_head(self.forward_sequence(x, hx, lengths)[0])
+        return self.forward_head(self.forward_features(x, hx, lengths))
 
-    def forward_features(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> Tensor:
-        """Returns the features that the head reads, of full size."""
-        return self.forward_sequence(x, hx, lengths)[0]
+    def forward_sequence(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> tuple[Tensor, list[Any]]:
+        """Returns ``(features, state)``; pass the state as `hx` with the next frames to continue the sequence."""
+        levels, state = self._run_levels(x, hx, lengths)
+        return levels[0], state
+
+    def forward_levels(self, x: Tensor, hx: Any = None, lengths: Lengths | None = None) -> list[Tensor]:
+        return self._run_levels(x, hx, lengths)[0]
+
+    def _run_levels(self, x: Tensor, hx: Any, lengths: Lengths | None) -> tuple[list[Tensor], list[Any]]:
+        lengths = self.check_images(x, lengths)
+        levels, state = self.run_clips(x if x.dim() == 5 else x.unsqueeze(1), hx, lengths)
+        return [mask_steps(y, lengths) if x.dim() == 5 else y.squeeze(1) for y in levels], state
+
+    def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
+        """Returns the maps of :meth:`forward_levels` for clips ``(N, T, C, H, W)``, and the state of each layer."""
+        raise NotImplementedError(f"{type(self).__name__} must define run_clips")

@@ -35,6 +35,8 @@ class ZooModel(nn.Module):
     """Whether ``encoder`` is a :class:`~convrnn_zoo.models.base.encoder.FrameEncoder` that reads the frames."""
     fixed_args: ClassVar[tuple[str, ...]] = ()
     """Arguments of a base class, or of the layers, that a class sets itself and users cannot pass."""
+    group_patterns: ClassVar[dict[str, Any]]
+    """Patterns of parameter names by group, in timm's form; a class without them defines :meth:`group_matcher`."""
     input_weights: tuple[str, ...] = ()
     """Names of the parameters that read the input channels, which are adapted to another number of channels."""
     in_chans: int
@@ -72,7 +74,7 @@ class ZooModel(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> Any:
         """Returns timm's matcher, which groups parameters by depth for layer-wise learning rate decay."""
-        raise NotImplementedError(f"{type(self).__name__} must define group_matcher")
+        return self.group_patterns
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Enables gradient checkpointing, which recomputes layers or steps in the backward pass to save memory."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..._autocast import no_autocast
 from ...layers._run import is_traced, is_transformed
-from ..base.blocks import constants
+from ..base import constants
 from .motion import AdvectedFrames
 
 THRESHOLDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.5, 5.0, 8.0, 12.0, 20.0, 40.0)

@@ -1,7 +1,7 @@
 """The network of the nowcast: ConvGRU layers forecast growth and decay in coordinates that move with the rain."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,20 @@ from ..._autocast import no_autocast
 from ...layers import Conv2dGRU
 from ...layers._nonlinearities import NEGATIVE_SLOPE
 from ...layers.warp import warp
-from ...pretrained.builder import build_model
-from ...pretrained.registry import register_model
 from ...values.preprocessing import Preprocessing
 from ...values.units import is_rain
-from ..base.blocks import Shuffle, Unshuffle, constants, framewise, stage
-from ..base.ensemble import Ensemble
-from ..base.forecaster import FRAME_CFG, Forecaster
+from ..base import (
+    FRAME_CFG,
+    Ensemble,
+    Forecaster,
+    Shuffle,
+    Unshuffle,
+    build_model,
+    constants,
+    framewise,
+    register_model,
+    stage,
+)
 from ..base.forecasting import Inputs, forecast, get_preprocessing
 from .decisions import CLIMATOLOGY, FLOOR, LEVELS, REACH, THRESHOLDS, Exceedance
 from .ensemble import draw_members, rain_noise
@@ -128,6 +135,13 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     """Number of lead times whose maps are computed at once, which limits the memory; None for all."""
     repeat = staticmethod(repeat)
     default_step, default_pixel_km = DEFAULT_MINUTES, PIXEL_KM
+    group_patterns: ClassVar[dict[str, Any]] = {
+        "stem": r"^(?:stem|details)",
+        "encoder": r"^(?:encoder|down|coarse_encoder)",
+        "forecaster": r"^(?:coarse_forecaster|up|forecaster)",
+        "mix": r"^(?:fold|mix|trust|unseen)",
+        "head": r"^head",
+    }
 
     def __init__(
         self,
@@ -172,10 +186,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         for parameter, values in ((self.trust, (0.7, -0.5)), (self.unseen, (0.4, 0.3, -0.3))):
             with torch.no_grad():
                 parameter.copy_(torch.tensor(values, device=parameter.device)[:, None].expand_as(parameter))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        layers = {"encoder": r"^(?:encoder|down|coarse_encoder)", "forecaster": r"^(?:coarse_forecaster|up|forecaster)"}
-        return {"stem": r"^(?:stem|details)", **layers, "mix": r"^(?:fold|mix|trust|unseen)", "head": r"^head"}
 
     def forward(self, x: Tensor, horizon: int | None = None, minutes: float = DEFAULT_MINUTES) -> Tensor:
         """Returns rain rates ``(N, horizon, C, H, W)`` in mm/h from ``(N, T, C, H, W)``, for frames `minutes` apart."""

@@ -22,6 +22,7 @@ from ...data.frames import read_variables
 from ...data.readers import Frames, open_files
 from ...models import EnsembleForecaster, Forecaster, from_pretrained
 from ...models.base.forecasting import choose_horizon, choose_scales, describe_pixels, log_once, trained_pixel_km
+from ...models.base.model import evaluating
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.forecast import OUTSIDE
 from ...values.labels.form import is_labelled
@@ -123,16 +124,17 @@ def forecast_archive(
     if batch_size is not None:
         check.positive_int("batch_size", batch_size)
     name = network.metadata.name if network.metadata else model if isinstance(model, str) else _architecture(network)
-    job = plan(network, name, archive, path, ForecastOptions(**options), every, period, batch_size)
-    todo = job.find_unfinished()
-    if scheduler is None and jobs == 1:
-        job.threads = threads
-        finished: Iterator[int] = map(job, todo)
-    else:
-        finished = _run_on_workers(job, todo, jobs, scheduler, threads)
-    with progress_bar("tasks", progress, iterable=finished, length=len(todo)) as bar:
-        for _ in bar:
-            pass
+    with evaluating(network):
+        job = plan(network, name, archive, path, ForecastOptions(**options), every, period, batch_size)
+        todo = job.find_unfinished()
+        if scheduler is None and jobs == 1:
+            job.threads = threads
+            finished: Iterator[int] = map(job, todo)
+        else:
+            finished = _run_on_workers(job, todo, jobs, scheduler, threads)
+        with progress_bar("tasks", progress, iterable=finished, length=len(todo)) as bar:
+            for _ in bar:
+                pass
     return need("xarray", "netcdf").open_zarr(path, **OPEN)
 
 
@@ -356,7 +358,7 @@ def plan(
         pixels = describe_pixels(model, scales["pixel_km"])
         log_once(logging.WARNING if scales["pixel_km"] is None else logging.INFO, pixels)
         scales["pixel_km"] = scales["pixel_km"] or trained_pixel_km(model)
-    job = Job(model.eval(), name, opener, path, options, scales, issues, count, horizon, step)
+    job = Job(model, name, opener, path, options, scales, issues, count, horizon, step)
     job.__dict__["frames"] = frames
     template = job.label(job.blank, int(issues[0]))
     job.batch = batch_size or choose_batch(template)

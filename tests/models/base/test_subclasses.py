@@ -14,10 +14,10 @@ class Forecaster(EncoderForecaster):
 
 
 class Series(ImageSeriesModel):
-    in_chans = num_features = 1
+    num_features = 1
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(1)
         self.reset_classifier(0)
         self.weight = torch.nn.Parameter(torch.zeros(1))
 

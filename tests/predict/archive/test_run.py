@@ -53,8 +53,9 @@ def test_the_command_states_the_size_of_the_pixels(has_size, tmp_path):
 @pytest.mark.parametrize("case", CASES)
 def test_it_equals_predict_at_every_issue_time(case, archive, tmp_path):
     build, options = CASES[case]
-    model, inputs = build(), 4 if build is nowcast else 2
+    model, inputs = build().train(), 4 if build is nowcast else 2
     result = forecast_archive(model, archive, tmp_path / "all.zarr", every="30min", inputs=inputs, **options)
+    assert model.training
     times = result["forecast_reference_time"].values
     assert list(times[:2]) == [np.datetime64("2020-01-31T22:30"), np.datetime64("2020-01-31T23:00")]
     for i, time in enumerate(times[[0, -1]]):
