@@ -151,7 +151,7 @@ def _classify(model: ZooModel, files: Sequence[Path], as_json: bool, output: Pat
 
 def summarize(result: Forecast, output: Path) -> str:
     """Returns one line about a written forecast: the frames read, the frames forecast, and the errors."""
-    first, count, targets = result.first, len(result.inputs), result.preprocessing.target_variables
+    first, count, targets = result.first, len(result.inputs), result.targets
     span = f"frame {first}" if count == 1 else f"frames {first} to {first + count - 1}"
     labels = [f"{t:%Y-%m-%d %H:%M}" for t in result.times] or list(result.frames.labels)
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from ..data.readers import Frames
-from ..values.preprocessing import Preprocessing
 from ..values.steps import Step, next_dates
 from ..values.units import format_lead_time, is_rain, plural
 from ..verify import (
@@ -26,7 +25,8 @@ from ..verify import (
     save_images,
     strip,
 )
-from .labelled import COORDINATE_SUFFIXES, label_results, write_dataset, write_numpy
+from .labelled import COORDINATE_SUFFIXES, write_dataset, write_numpy
+from .run import ForecastRun, Result
 
 NUMBERS = (".npy", ".npz", ".json", *COORDINATE_SUFFIXES)
 SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
@@ -34,15 +34,11 @@ SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
 
 
 class Forecast(NamedTuple):
-    """Forecast for the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels.
+    """Forecast for the frames of a file, ``(T, H, W)``, or ``(T, C, H, W)`` for several channels."""
 
-    The forecast of an ensemble has a first axis of members. Probabilities have an axis of thresholds before H and W.
-    They are the `forecast` if it has no members, and otherwise `probabilities`.
-    """
-
-    model: str
+    run: ForecastRun
+    """The model, its options and the preprocessing of its frames."""
     file: str
-    preprocessing: Preprocessing
     frames: Frames
     """The frames that the model read, with their times and coordinates."""
     first: int
@@ -50,29 +46,37 @@ class Forecast(NamedTuple):
     total: int
     """Number of frames in the file."""
     inputs: Tensor
-    forecast: Tensor
     observed: Tensor | None
     step: Step | None
-    members: int
-    """Number of ensemble members; 0 for a single forecast."""
-    thresholds: tuple[float, ...]
-    are_quantiles: bool = False
-    """Whether the members are quantiles at each pixel, and not random."""
-    probabilities: Tensor | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
     """What was assumed or left out when the file was read."""
-    outside: Tensor | None = None
-    """Mask ``(horizon, H, W)`` of pixels whose rain comes from outside the map, for models that know them."""
+    result: Result
+
+    @property
+    def forecast(self) -> Tensor:
+        """Frames, of which an ensemble has a first axis of members; or only probabilities, by threshold before H."""
+        frames: Any = self.result.probabilities if self.result.forecast is None else self.result.forecast
+        return frames
+
+    @property
+    def members(self) -> int:
+        """Number of ensemble members; 0 for a single forecast."""
+        return self.run.members
 
     @property
     def horizon(self) -> int:
         """Number of forecast frames."""
-        return self.forecast.shape[1 if self.members else 0]
+        return self.run.horizon
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        """Encodings of the variables of the forecast."""
+        return self.run.values.target_variables
 
     @property
     def unit(self) -> str:
         """Unit of the forecast; ``""`` for targets of several units."""
-        units = {v.unit for v in self.preprocessing.target_variables}
+        units = {v.unit for v in self.targets}
         return units.pop() if len(units) == 1 else ""
 
     @property
@@ -100,8 +104,7 @@ class Forecast(NamedTuple):
 
         `frames` are ``(…, H, W)`` for one target, and ``(…, C, H, W)`` for several targets.
         """
-        targets = self.preprocessing.target_variables
-        return zip(targets, *(x.unbind(-3) if len(targets) > 1 else [x] for x in frames), strict=True)
+        return zip(self.targets, *(x.unbind(-3) if len(self.targets) > 1 else [x] for x in frames), strict=True)
 
     def errors(self) -> dict[str, dict[str, float]]:
         """Returns the mean squared errors of the forecast and of repeating the last input frame, for each target.
@@ -133,13 +136,8 @@ class Forecast(NamedTuple):
             methods = {"ensemble": members, "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
             if is_rain(target.unit) and len(inputs) > 1 and has_pysteps:
                 methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
-            yield (
-                target,
-                {
-                    method: ensemble_scores(frames, truth, self.are_quantiles)["CRPS"]
-                    for method, frames in methods.items()
-                },
-            )
+            scores = {name: ensemble_scores(x, truth, self.run.are_quantiles) for name, x in methods.items()}
+            yield target, {name: by_time["CRPS"] for name, by_time in scores.items()}
 
     def describe(self) -> dict[str, Any]:
         """Returns a description for JSON, without the forecast values; errors of several targets are given by name."""
@@ -149,7 +147,7 @@ class Forecast(NamedTuple):
             read |= {"first_time": times[0], "last_time": times[count - 1]}
         return {
             "file": self.file,
-            "model": self.model,
+            "model": self.run.weights,
             "unit": self.unit,
             "step": self.step,
             "inputs": count,
@@ -157,7 +155,7 @@ class Forecast(NamedTuple):
             "horizon": self.horizon,
             "shape": list(self.forecast.shape),
             **({"times": times[count:]} if times else {}),
-            **({"thresholds": list(self.thresholds)} if self.thresholds else {}),
+            **({"thresholds": list(self.run.options.thresholds)} if self.run.options.thresholds else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             "observed": 0 if self.observed is None else len(self.observed),
             **{k: finite(e if len(e) > 1 else next(iter(e.values()))) for k, e in self.errors().items()},
@@ -170,8 +168,9 @@ class Forecast(NamedTuple):
 
     def _arrays(self) -> dict[str, Any]:
         """Returns the forecast, and the probabilities next to members, with rows and columns as in the file."""
-        arrays = {"forecast": self.forecast, "probabilities": self.probabilities}
-        return {k: self.frames.layout.restore_direction(x.numpy()) for k, x in arrays.items() if x is not None}
+        arrays = [x for x in (self.result.forecast, self.result.probabilities) if x is not None]
+        named = zip(("forecast", "probabilities"), arrays, strict=False)
+        return {k: self.frames.layout.restore_direction(x.numpy()) for k, x in named}
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
@@ -182,26 +181,13 @@ class Forecast(NamedTuple):
             ValueError: the suffix of the file is not supported.
         """
         check_suffix(output, SUFFIXES)
-        values, count = self.preprocessing, len(self.inputs)
+        count = len(self.inputs)
         if output.suffix == ".json":
             write_text(output, self.to_json() + "\n")
         elif output.suffix in COORDINATE_SUFFIXES:
-            is_frames = bool(self.members) or not self.thresholds
-            forecast, probabilities = (self.forecast, self.probabilities) if is_frames else (None, self.forecast)
-            dataset = label_results(
-                forecast,
-                probabilities,
-                self.frames,
-                values,
-                self.thresholds,
-                step=self.step,
-                model=self.model,
-                members=self.members,
-                outside=self.outside,
-            )
-            write_dataset(dataset, output)
+            write_dataset(self.run.label(self.result, self.frames, self.step), output)
         elif output.suffix in NUMBERS:
-            optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.thresholds}
+            optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.run.options.thresholds}
             arrays = self._arrays() | {"unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
@@ -218,15 +204,16 @@ class Forecast(NamedTuple):
 
     def _plot(self, suffix: str, threshold: float) -> list[Any]:
         """Returns one image of all frames, or the images of an animation."""
-        values, count, heading = self.preprocessing, len(self.inputs), self._heading()
+        values, count, heading = self.run.values, len(self.inputs), self._heading()
+        thresholds = self.run.options.thresholds
         if self.members:
             truth = self.observed if self.observed is not None and len(self.observed) == self.horizon else None
             options: Any = {"truth": truth, "labels": self.labels[count:]}
             heading = f"{heading}, {plural(self.members, 'member')}"
-            thresholds = self.thresholds or (threshold,)
-            return [ensemble_strip(self.forecast, values, heading=heading, threshold=thresholds, **options)]
-        if self.thresholds:
-            return [probability_strip(self.forecast, values, self.thresholds, self.labels[count:], heading)]
+            options["threshold"] = thresholds or (threshold,)
+            return [ensemble_strip(self.forecast, values, heading=heading, **options)]
+        if thresholds:
+            return [probability_strip(self.forecast, values, thresholds, self.labels[count:], heading)]
         frames: Any = (self.inputs, self.forecast, self.observed)
         inputs, forecast, truth = (x[:, None] if x is not None and x.dim() == 3 else x for x in frames)
         panels = Panels(inputs, forecast, truth, self.labels)

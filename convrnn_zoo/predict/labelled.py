@@ -69,25 +69,6 @@ def to_dataset(
     return result.assign_attrs(Conventions="CF-1.10", source=f"convrnn_zoo {__version__}, {model}".rstrip(", "))
 
 
-def label_results(
-    forecast: Tensor | None,
-    probabilities: Tensor | None,
-    frames: Frames,
-    values: Preprocessing,
-    thresholds: Sequence[float] = (),
-    **options: Any,
-) -> Any:
-    """Returns a forecast, the probabilities of reaching `thresholds`, or both, as one Dataset; see :func:`to_dataset`.
-
-    ``members`` of the `options` is the number of members of the forecast.
-    """
-    labelled = [] if forecast is None else [to_dataset(forecast, frames, values, **options)]
-    if probabilities is not None:
-        labelled.append(to_dataset(probabilities, frames, values, **{**options, "members": 0}, thresholds=thresholds))
-    labelled[0].update(labelled[-1])
-    return labelled[0]
-
-
 def is_storable(value: Any) -> bool:
     """Returns whether NetCDF can hold the value of an attribute: text, a number, or a list of one of the two.
 

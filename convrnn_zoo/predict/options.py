@@ -120,13 +120,36 @@ class ForecastOptions:
         return self
 
     def read_options(self, model: Forecaster, name: str) -> tuple[Preprocessing, ReadOptions]:
-        """Returns the preprocessing of a model, or of the recipe, and the options for reading its files."""
-        settings = find_recipe(model, self.recipe)
-        values = resolve_preprocessing(model, name, self.recipe, settings)
-        options = choose_read_options(model, name, settings, self)
+        """Returns the preprocessing of a model, or of the recipe, and the options for reading its files.
+
+        Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe,
+        blocks have 2×2 pixels, unless `pixel_km` is passed or the model is an :class:`EnsembleForecaster`. `sel` is
+        selected in addition to ``data.sel`` of the recipe.
+        """
+        recipe = find_recipe(model, self.recipe)
+        values = resolve_preprocessing(model, name, self.recipe, recipe)
+        options, coarsen = ReadOptions(), 1 if isinstance(model, EnsembleForecaster) else COARSEN
+        if isinstance(recipe, ForecasterRecipe):
+            options = recipe.data.read_options()
+            coarsen = options.coarsen
+            others = {d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
+            options = dataclasses.replace(options, variable_optional=True, sel=others)
+        fields: dict[str, Any] = {"unit": None if values.variables else values.unit}
+        fields |= variable_options(values, options) if values.variables else {}
+        if self.key:
+            if variables := ", ".join(v.name for v in values.variables):
+                raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
+            fields |= {"variable": self.key, "variable_optional": False}
         if self.rain_relation:
-            options = dataclasses.replace(options, rain_relation=tuple(self.rain_relation))
-        return values, options
+            fields["rain_relation"] = tuple(self.rain_relation)
+        return values, dataclasses.replace(
+            options,
+            channels=3 if model.in_chans == 3 else 1,
+            coarsen=self.coarsen or (1 if self.pixel_km else coarsen),
+            step=self.minutes or values.step,
+            sel={**options.sel, **(self.sel or {})},
+            **fields,
+        )
 
     def check_used(self, frames: Frames) -> None:
         """Raises ValueError for an option that has no effect on the frames."""
@@ -158,57 +181,17 @@ def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, sett
 
 def _describes(recipe: ForecasterRecipe, values: Preprocessing) -> bool:
     """Returns whether a recipe's data and a preprocessing agree in step, variables, encodings and known units."""
-    data = recipe.data
-    stated: dict[str, Any] = {v.name: v for v in data.all_variables} or {"": data}
+    stated: dict[str, Any] = {v.name: v for v in recipe.data.all_variables} or {"": recipe.data}
     trained: dict[str, Any] = {v.name: v for role in ROLES for v in getattr(values, role)} or {"": values}
-    if list(stated) != list(trained) or data.step != values.step:
+    if list(stated) != list(trained) or recipe.data.step != values.step:
         return False
-
-    def encoding(variable: Any) -> tuple[Any, ...]:
-        constants = (variable.floor, variable.top) if variable.encoding == "log" else ()
-        return variable.encoding, *constants
-
-    is_ignored = find_loss(recipe.loss).is_probabilistic
-    return all(
-        s.unit in (None, t.unit) and (is_ignored or encoding(s) == encoding(t))
-        for s, t in zip(stated.values(), trained.values(), strict=True)
-    )
-
-
-def choose_read_options(
-    model: Forecaster, name: str, recipe: Recipe | None, chosen: ForecastOptions | None = None
-) -> ReadOptions:
-    """Returns the options for reading the files of a forecaster, from its preprocessing and its recipe.
-
-    Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe, blocks
-    have 2×2 pixels, unless `pixel_km` is passed or the model is an :class:`EnsembleForecaster`. `sel` is selected in
-    addition to ``data.sel`` of the recipe.
-    """
-    values: Any = model.preprocessing
-    chosen = chosen or ForecastOptions()
-    options, coarsen = ReadOptions(unit=values.unit), chosen.coarsen
-    if isinstance(recipe, ForecasterRecipe):
-        options = recipe.data.read_options()
-        others = {d: v for d, v in options.sel.items() if not _is_period(d, v, options)}
-        options = dataclasses.replace(options, unit=values.unit, variable_optional=True, sel=others)
-    if values.variables:
-        options = dataclasses.replace(options, unit=None, **variable_options(values, options))
-    if chosen.key and options.variables:
-        variables = ", ".join(v.name for v in options.variables)
-        raise ValueError(f"--key: {name} reads the variables {variables} by their names; omit the option")
-    if chosen.key:
-        options = dataclasses.replace(options, variable=chosen.key, variable_optional=False)
-    if coarsen is None and isinstance(recipe, ForecasterRecipe):
-        coarsen = 1 if chosen.pixel_km else options.coarsen
-    elif coarsen is None:
-        coarsen = 1 if chosen.pixel_km or isinstance(model, EnsembleForecaster) else COARSEN
-    return dataclasses.replace(
-        options,
-        channels=3 if model.in_chans == 3 else 1,
-        coarsen=coarsen,
-        step=chosen.minutes or values.step,
-        sel={**options.sel, **(chosen.sel or {})},
-    )
+    is_ignored = find_loss(recipe.loss).is_probabilistic  # the encoding
+    for ours, theirs in zip(stated.values(), trained.values(), strict=True):
+        names = ("encoding", "floor", "top") if ours.encoding == "log" else ("encoding",)
+        is_encoded = is_ignored or all(getattr(ours, n) == getattr(theirs, n) for n in names)
+        if ours.unit not in (None, theirs.unit) or not is_encoded:
+            return False
+    return True
 
 
 def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:

@@ -1,6 +1,7 @@
 """Class probabilities of an audio classifier over time."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,17 @@ def plot_sound(figure: Any, wave: Tensor, rate: int) -> Any:
     return bottom
 
 
+def _find_spots(
+    model: Any, wave: Tensor, rate: int, threshold: float | None, ignore: Sequence[str]
+) -> tuple[Spotter, list[Any], list[Spot]]:
+    """Returns a spotter, the seconds and probabilities of its windows of a sound, and the words in them."""
+    with evaluating(model):
+        spotter = Spotter(model, threshold, ignore=ignore)
+        windows = list(spotter.read(wave, rate))
+        spots = [spot for window in windows for spot in spotter.decide(*window)]
+        return spotter, windows, [*spots, *spotter.finish()]
+
+
 def spot_words(
     model: Any, wave: Tensor, rate: int, threshold: float | None = None, ignore: Sequence[str] = ()
 ) -> list[Spot]:
@@ -78,9 +90,7 @@ def spot_words(
     Raises:
         ValueError: the spotter rejects the model, the threshold or the sound.
     """
-    with evaluating(model):
-        spotter = Spotter(model, threshold, ignore=ignore)
-        return [*spotter(wave, rate), *spotter.finish()]
+    return _find_spots(model, wave, rate, threshold, ignore)[2]
 
 
 def draw_spots(
@@ -98,16 +108,9 @@ def draw_spots(
         ValueError: the suffix is not ``.png`` or ``.svg``, or :func:`spot_words` raises ValueError.
     """
     check_suffix(path, FIGURES)
-    figure = new_figure(
-        min(18.0, max(7.2, 0.8 * len(wave) / rate)), 4.0, heading
-    )  # raises ImportError before the model runs
-    with evaluating(model):
-        spotter = Spotter(model, threshold, ignore=ignore)
-        windows, spots = [], []
-        for window in spotter.read(wave, rate):
-            windows.append(window)
-            spots += spotter.decide(*window)
-        spots += spotter.finish()
+    width = min(18.0, max(7.2, 0.8 * len(wave) / rate))
+    figure = new_figure(width, 4.0, heading)  # raises ImportError before the model runs
+    spotter, windows, spots = _find_spots(model, wave, rate, threshold, ignore)
     axis, labels = plot_sound(figure, wave, rate), spotter.labels
     axis.set(ylim=(0, 1.12), ylabel="probability of the last second", xlabel="seconds of sound")
     for label in sorted({spot.label for spot in spots}, key=labels.index):
@@ -140,8 +143,6 @@ def spot_files(
         raise ValueError("words are found in sounds, but the model has no front end for sound")
     for file in files:
         wave, rate = read_sound(file, rate=model.front_end.rate)
-        if output is None:
-            spots = spot_words(model, wave, rate, threshold, ignore)
-        else:
-            spots = draw_spots(model, wave, rate, output, file.name, threshold, ignore)
-        yield from ((file, spot) for spot in spots)
+        options: Any = {"threshold": threshold, "ignore": ignore}
+        draw: Any = spot_words if output is None else partial(draw_spots, path=output, heading=file.name)
+        yield from ((file, spot) for spot in draw(model, wave, rate, **options))

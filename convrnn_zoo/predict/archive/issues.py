@@ -59,69 +59,11 @@ def find_issues(
         raise ValueError(
             f"{frames.path}: no frame{between} ends {count} frames{spaced}{after}; pass other files or a lower --inputs"
         )
-    return issues if every is None else _choose_issues(frames, issues, step, every)
-
-
-def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
-    """Returns for each frame whether it ends `count` frames and `ahead` follow; `gaps` are those after each frame."""
-    numbers, ends = numpy.arange(len(gaps) + 1), numpy.flatnonzero(gaps)
-    first = numpy.concatenate([[0], ends + 1])[numpy.searchsorted(ends, numbers)]
-    last = numpy.concatenate([ends, [len(gaps)]])[numpy.searchsorted(ends, numbers)]
-    return (numbers - first + 1 >= count) & (last - numbers >= ahead)
-
-
-def _choose_issues(frames: Frames, issues: Any, step: Step | None, every: Any) -> Any:
-    """Returns the issue times at multiples of a duration, or every so many of them."""
-    number = int(every) if isinstance(every, int) or str(every).isdecimal() else None
-    if number is not None or frames.times is None or isinstance(step, str) or step is None:
-        if number is None or number < 1:
-            raise ValueError(f"every must be a number of frames above 0 for {frames.path}, got {every!r}")
-        return issues[(issues - issues[0]) % number == 0]
-    minutes = parse_duration(every)
-    if abs(minutes - max(round(minutes / step), 1) * step) > TOLERANCE * step:
-        raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
-    times, slack = frames.minutes[issues], TOLERANCE * step
-    selected = issues[_is_multiple(times, minutes, slack)]
-    if not len(selected):
-        first = frames.dates[issues[0]] if frames.dates else f"{times[0]:g} minutes"
-        warn(f"{frames.path}: no issue time is a multiple of {every} since midnight; they are counted from {first}")
-        times = times - times[0]
-        selected = issues[_is_multiple(times, minutes, slack)]
-    expected = _count_multiples(times, step, minutes, slack)
-    if expected > len(selected):
-        warn(
-            f"{frames.path}: {expected - len(selected)} of {expected} multiples of {every} are between the times of "
-            "two frames, and have no forecast; round the times, or pass a number of frames"
-        )
-    return selected
-
-
-def _is_multiple(times: Any, minutes: float, slack: float) -> Any:
-    return abs(times - (times / minutes).round() * minutes) <= slack
-
-
-def _count_multiples(times: Any, step: float, minutes: float, slack: float) -> int:
-    """Returns the number of multiples of a duration within the runs of times that are a step apart."""
-    ends = numpy.flatnonzero(numpy.diff(times) > 1.5 * step)
-    first, last = times[numpy.concatenate([[0], ends + 1])], times[numpy.concatenate([ends, [-1]])]
-    counts = numpy.floor((last + slack) / minutes) - numpy.ceil((first - slack) / minutes) + 1
-    return int(counts.clip(0).sum())
-
-
-def parse_duration(value: Any) -> float:
-    """Returns the minutes of a duration, as text or as a timedelta.
-
-    Example:
-        >>> [parse_duration(t) for t in ("30min", "6h", "1D")]
-        [30.0, 360.0, 1440.0]
-    """
-    try:
-        minutes = need("pandas", "archive").Timedelta(value).total_seconds() / 60
-    except (ValueError, TypeError):
-        minutes = 0.0
-    if not minutes > 0:
-        raise ValueError(f"expected a duration such as 30min, 6h or 1D, or a number of frames, got {value!r}")
-    return float(minutes)
+    if every is None:
+        return issues
+    if isinstance(every, int) or str(every).isdecimal() or frames.times is None or isinstance(step, str | None):
+        return issues[(issues - issues[0]) % _parse_count(frames, every) == 0]
+    return _find_multiples(frames, issues, step, every)
 
 
 def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
@@ -135,6 +77,14 @@ def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
         raise ValueError(f"{frames.path}: frames are {got} minutes apart, expected {describe_step(step)}; {fix}")
     irregular = none if isinstance(step, str) else gaps & (abs(numpy.diff(frames.minutes) - step) < step / 2)
     return gaps, irregular
+
+
+def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
+    """Returns for each frame whether it ends `count` frames and `ahead` follow; `gaps` are those after each frame."""
+    runs, later = numpy.concatenate([[0], gaps.cumsum()]), count + ahead - 1
+    complete = numpy.zeros(len(runs), bool)
+    complete[count - 1 : max(len(runs) - ahead, 0)] = runs[later:] == runs[: max(len(runs) - later, 0)]
+    return complete
 
 
 def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
@@ -157,9 +107,58 @@ def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
 
 def _drop_zone(bound: Any) -> Any:
     """Converts a date with a time zone to UTC. Others, which may be beginnings of dates, are returned as they are."""
-    pandas = need("pandas", "archive")
     try:
-        time = pandas.Timestamp(bound)
+        time = need("pandas", "archive").Timestamp(bound)
     except (ValueError, TypeError):  # a date of another calendar
         return bound
-    return bound if time is pandas.NaT or time.tz is None else time.tz_convert(None)
+    return time.tz_convert(None) if getattr(time, "tz", None) else bound  # NaT has none
+
+
+def _parse_count(frames: Frames, every: Any) -> int:
+    """Returns a number of frames, or raises ValueError."""
+    if not str(every).isdecimal() or not int(every):
+        raise ValueError(f"every must be a number of frames above 0 for {frames.path}, got {every!r}")
+    return int(every)
+
+
+def _find_multiples(frames: Frames, issues: Any, step: float, every: Any) -> Any:
+    """Returns the issue times at multiples of a duration; warns of multiples that no frame has."""
+    minutes, slack = parse_duration(every), TOLERANCE * step
+    if abs(minutes - max(round(minutes / step), 1) * step) > slack:
+        raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
+    times = frames.minutes[issues]
+    is_multiple = _is_multiple(times, minutes, slack)
+    if not is_multiple.any():
+        first = frames.dates[issues[0]] if frames.dates else f"{times[0]:g} minutes"
+        warn(f"{frames.path}: no issue time is a multiple of {every} since midnight; they are counted from {first}")
+        times = times - times[0]
+        is_multiple = _is_multiple(times, minutes, slack)
+    ends = numpy.flatnonzero(numpy.diff(times) > 1.5 * step)  # of the runs of times that are a step apart
+    starts, stops = times[numpy.concatenate([[0], ends + 1])], times[numpy.concatenate([ends, [-1]])]
+    counts = numpy.floor((stops + slack) / minutes) - numpy.ceil((starts - slack) / minutes) + 1
+    if (expected := int(counts.clip(0).sum())) > is_multiple.sum():
+        warn(
+            f"{frames.path}: {expected - is_multiple.sum()} of {expected} multiples of {every} are between the times "
+            "of two frames, and have no forecast; round the times, or pass a number of frames"
+        )
+    return issues[is_multiple]
+
+
+def _is_multiple(times: Any, minutes: float, slack: float) -> Any:
+    return abs(times - (times / minutes).round() * minutes) <= slack
+
+
+def parse_duration(value: Any) -> float:
+    """Returns the minutes of a duration, as text or as a timedelta.
+
+    Example:
+        >>> [parse_duration(t) for t in ("30min", "6h", "1D")]
+        [30.0, 360.0, 1440.0]
+    """
+    try:
+        minutes = need("pandas", "archive").Timedelta(value).total_seconds() / 60
+    except (ValueError, TypeError):
+        minutes = 0.0
+    if not minutes > 0:
+        raise ValueError(f"expected a duration such as 30min, 6h or 1D, or a number of frames, got {value!r}")
+    return float(minutes)

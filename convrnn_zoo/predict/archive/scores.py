@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from ...verify._values import finite
 from ...verify.baselines import name_seasons
 from ...verify.evaluation import Scores, TargetScores
 from ...verify.metrics import BrierScores
-from .run import choose_opener
+from ..run import open_source
 from .store import ISSUE, MISSING, OPEN, open_store
 
 TOTAL = "all months"
@@ -51,8 +52,8 @@ class ArchiveScores(NamedTuple):
         return json.dumps(finite(months), indent=2, ensure_ascii=False) + "\n"
 
 
-class Climatology:
-    """Mean of the other frames of the same month, day of the year or time of the day, at each pixel.
+class OtherYears:
+    """Climatology: mean of the other frames of the same month, day of the year or time of the day, at each pixel.
 
     A frame is compared with the mean without itself, that is of other years or days. Frames more than 27 days apart are
     averaged by month, those at least a day apart by day, and others by time of day.
@@ -67,8 +68,8 @@ class Climatology:
         self.is_defined = min(Counter(self.keys).values()) > 1
         self.sums: dict[str, Tensor] = {}
         for start in range(0, len(frames) if self.is_defined else 0, READ):
-            for i, frame in enumerate(frames.read(start, start + READ), start):
-                self.sums[self.keys[i]] = self.sums.get(self.keys[i], 0) + self._expand(frame)
+            for key, frame in zip(self.keys[start:], frames.read(start, start + READ), strict=False):
+                self.sums[key] = self.sums.get(key, 0) + self._expand(frame)
 
     def _expand(self, frame: Tensor) -> Tensor:
         """Returns the number of values at each pixel, the values, and whether they reach each threshold."""
@@ -76,15 +77,14 @@ class Climatology:
         parts = [known, frame.where(known, 0), *((frame >= t) & known for t in self.thresholds)]
         return torch.stack([part.double() for part in parts])
 
-    def __call__(self, frames: Tensor, numbers: Sequence[int | None]) -> tuple[Tensor, Tensor]:
-        """Returns means ``(T, C, H, W)`` and frequencies ``(K, T, C, H, W)`` for frames with these numbers."""
-        blank = torch.full((1 + len(self.thresholds), *frames.shape[1:]), torch.nan, dtype=torch.float64)
-        means = []
-        for frame, i in zip(frames, numbers, strict=True):
-            count, *sums = blank if i is None else self.sums[self.keys[i]] - self._expand(frame)
-            means.append(blank if i is None else torch.stack(sums) / count)
-        result = torch.stack(means, 1).float()
-        return result[0], result[1:]
+    def __call__(self, frames: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Returns the mean and the frequencies ``(1 + K, T, C, H, W)`` for frames of the observations."""
+        means = torch.full((1 + len(self.thresholds), *frames.shape), torch.nan)
+        for t, number in enumerate(numbers):
+            if number >= 0:
+                count, *sums = self.sums[self.keys[number]] - self._expand(frames[t])
+                means[:, t] = torch.stack(sums) / count
+        return means
 
 
 class Pair(NamedTuple):
@@ -100,99 +100,82 @@ class Pair(NamedTuple):
 
 
 class Target:
-    """One forecast variable of a store, with the observations that it is compared with.
+    """One forecast variable of a store, the observations that it is compared with, and its scores.
 
-    Its maps have the directions of the observations in normal form.
+    Its maps have the directions of the observations in normal form. `thresholds` are those of CSI and similar scores.
     """
 
-    def __init__(self, data: Any, name: str, archive: Any, settings: Any, has_several: bool) -> None:
-        self.data, self.name = data, name
-        self.forecast, self.probabilities = data.get(name), data.get(f"{PROBABILITY}{name}")
+    def __init__(
+        self, data: Any, name: str, archive: Any, settings: Any, thresholds: Sequence[float] | None, is_only: bool
+    ) -> None:
+        self.data, self.forecast, self.probabilities = data, data.get(name), data.get(f"{PROBABILITY}{name}")
         like = self.probabilities if self.forecast is None else self.forecast
-        self.unit = str(like.attrs.get("units", "")) if self.forecast is not None else settings["unit"]
-        self.frames = open_observations(archive, name, self.unit, settings["read"])
-        self.flips = find_flips(self.frames, like, self.frames.path)
-        self.target = Variable(name=name, unit=self.unit) if has_several else Encoding(unit=self.unit)
-        self.thresholds = [] if self.probabilities is None else self.probabilities[THRESHOLD].values.tolist()
-        climatology = Climatology(self.frames, self.thresholds)
-        self.climatology = climatology if climatology.is_defined else None
+        unit = str(like.attrs.get("units", "")) if self.forecast is not None else settings["unit"]
+        self.frames = open_observations(archive, name, unit, settings["read"])
+        self.flips = find_flips(self.frames, like)
+        self.target = Encoding(unit=unit) if is_only else Variable(name=name, unit=unit)
+        self.levels = [] if self.probabilities is None else self.probabilities[THRESHOLD].values.tolist()
+        self.climatology = OtherYears(self.frames, self.levels)
+        self.thresholds = (RAIN_THRESHOLDS if is_rain(unit) else ()) if thresholds is None else thresholds
+        self.are_quantiles = settings["members_are_quantiles"]
+        self.has_members = self.forecast is not None and MEMBER in self.forecast.dims
+        self.scores: dict[tuple[str, str], TargetScores] = {}
+        self.briers: dict[tuple[str, str], BrierScores] = {}
 
     def read(self, issue: int) -> Pair:
-        """Reads the forecast from an issue time and the observations."""
-        one = self.data.isel({ISSUE: issue})
-        numbers = [self._find(t) for t in to_minutes(one["time"].values).tolist()]
-        start = self._find(float(to_minutes(one[ISSUE].values.reshape(1))[0]))
+        """Reads the forecast from an issue time and the observations, which may be off by the tolerance of steps."""
+        one, step = self.data.isel({ISSUE: issue}), self.frames.step
+        observed = need("pandas", "archive").Index(self.frames.minutes)
+        slack = max(TOLERANCE * step, 1e-3) if isinstance(step, int | float) else 1e-3
+        minutes = to_minutes(numpy.append(one[ISSUE].values, one["time"].values))
+        numbers = observed.get_indexer(minutes, method="nearest", tolerance=slack).tolist()
         blank = torch.full((self.frames.channels, *self.frames.size), torch.nan)
-        last, *truth = (blank if i is None else self.frames.read(i, i + 1)[0] for i in (start, *numbers))
-        observed = torch.stack(truth)
-        forecasts = (self._values(self.forecast, issue, MEMBER), self._values(self.probabilities, issue, THRESHOLD))
-        members = {"last frame": last.expand(1, *observed.shape)}
-        reached = [(last >= t).float().expand_as(observed) for t in self.thresholds]
-        shares = {"last frame": torch.stack(reached) if reached else torch.empty(0)}
-        if self.climatology:
-            mean, frequencies = self.climatology(observed, numbers)
-            members["climatology"], shares["climatology"] = mean[None], frequencies
-        observed = observed.masked_fill(last.isnan(), torch.nan)
-        for values in forecasts:
-            if values is not None:
-                observed = observed.masked_fill(values.isnan().any(0), torch.nan)
-        by_method: list[Any] = [
-            {} if values is None else {"forecast": values, **others}
-            for values, others in zip(forecasts, (members, shares), strict=True)
-        ]
-        return Pair(observed, *by_method)
+        last, *maps = (blank if i < 0 else self.frames.read(i, i + 1)[0] for i in numbers)
+        truth = torch.stack(maps)
+        others = {"last frame": torch.stack([last, *((last >= t).float() for t in self.levels)])}
+        others = {name: x[:, None].expand(-1, *truth.shape) for name, x in others.items()}
+        if self.climatology.is_defined:
+            others["climatology"] = self.climatology(truth, numbers[1:])
+        truth = truth.masked_fill(last.isnan(), torch.nan)
+        members, probabilities = {}, {}
+        if self.forecast is not None:
+            members = {"forecast": self._values(self.forecast, issue, MEMBER)}
+            members |= {name: x[:1] for name, x in others.items()}
+        if self.probabilities is not None:
+            probabilities = {"forecast": self._values(self.probabilities, issue, THRESHOLD)}
+            probabilities |= {name: x[1:] for name, x in others.items()}
+        for forecasts in filter(None, (members, probabilities)):
+            truth = truth.masked_fill(forecasts["forecast"].isnan().any(0), torch.nan)
+        return Pair(truth, members, probabilities)
 
-    def _find(self, minutes: float) -> int | None:
-        """Returns the number of the observed frame at a time, up to the tolerance of steps; None if there is none."""
-        times, step = self.frames.minutes, self.frames.step
-        end = int(times.searchsorted(minutes))
-        near = min((i for i in (end - 1, end) if 0 <= i < len(times)), key=lambda i: abs(float(times[i]) - minutes))
-        slack = TOLERANCE * step if isinstance(step, int | float) else 0.0
-        return near if abs(float(times[near]) - minutes) <= max(slack, 1e-3) else None
-
-    def _values(self, variable: Any, issue: int, first: str) -> Tensor | None:
+    def _values(self, variable: Any, issue: int, first: str) -> Tensor:
         """Returns the values ``(first, T, C, H, W)`` of a variable at an issue time."""
-        if variable is None:
-            return None
         one = variable.isel({ISSUE: issue})
-        order = [d for d in (first, LEAD_TIME) if d in one.dims]
-        values = torch.from_numpy(one.transpose(*order, ...).values).flip(self.flips)
-        values = values if first in one.dims else values[None]
+        one = one if first in one.dims else one.expand_dims(first)
+        values = torch.from_numpy(one.transpose(first, LEAD_TIME, ...).values).flip(self.flips)
         return values if values.dim() == 5 else values.unsqueeze(-3)
 
-
-class TargetPairs:
-    """Scores of the pairs of one target, such as those of a month."""
-
-    def __init__(self, target: Target, thresholds: Sequence[float] | None, are_quantiles: bool) -> None:
-        self.target, self.are_quantiles = target, are_quantiles
-        self.thresholds = choose_thresholds(thresholds, target.unit)
-        self.scores: dict[str, TargetScores] = {}
-        self.briers: dict[str, BrierScores] = {}
-
-    def add(self, pair: Pair) -> None:
-        """Adds the maps of one issue time."""
+    def add(self, month: str, pair: Pair) -> None:
+        """Adds the maps of one issue time to the scores of a month."""
         truth, horizon = pair.truth, len(pair.truth)
-        has_members = self.target.forecast is not None and MEMBER in self.target.forecast.dims
+        kind: Any = None if not self.has_members else "quantiles" if self.are_quantiles else "random"
         for method, members in pair.members.items():
-            if method not in self.scores:
-                kind: Any = None if not has_members else "quantiles" if self.are_quantiles else "random"
-                self.scores[method] = TargetScores(
-                    self.target.target, slice(None), None, self.thresholds, horizon, kind
-                )
+            if (month, method) not in self.scores:
+                settings: Any = (self.target, slice(None), None, self.thresholds, horizon, kind)
+                self.scores[month, method] = TargetScores(*settings)
             maps = torch.where(truth.isnan(), 0, members)
-            self.scores[method].add(maps.mean(0)[None], truth[None], maps[:, None])
+            self.scores[month, method].add(maps.mean(0)[None], truth[None], maps[:, None])
         for method, shares in pair.probabilities.items():
-            briers = self.briers.setdefault(method, BrierScores(self.target.thresholds, horizon))
-            is_share = method == "forecast" and has_members and not self.are_quantiles
-            for threshold, probability in zip(self.target.thresholds, shares, strict=True):
-                briers.add(threshold, probability[None], truth[None], len(pair.members["forecast"]) if is_share else 0)
+            briers = self.briers.setdefault((month, method), BrierScores(self.levels, horizon))
+            count = len(pair.members["forecast"]) if method == "forecast" and kind == "random" else 0
+            for threshold, probability in zip(self.levels, shares, strict=True):
+                briers.add(threshold, probability[None], truth[None], count)
 
-    def result(self, method: str) -> dict[str, list[float]]:
-        """Returns each score of a method by lead time."""
-        name = getattr(self.target.target, "name", "")
-        briers = self.briers[method].scores(self.target.unit) if self.briers else {}
-        scores = self.scores[method].scores() if self.scores else {}
+    def result(self, month: str, method: str) -> dict[str, list[float]]:
+        """Returns each score of a method in a month by lead time."""
+        name, key = getattr(self.target, "name", ""), (month, method)
+        briers = self.briers[key].scores(self.target.unit) if self.briers else {}
+        scores = self.scores[key].scores() if self.scores else {}
         return {**{f"{k} of {name}" if name else k: v for k, v in briers.items()}, **scores}
 
 
@@ -224,38 +207,26 @@ def score_archive(
     if "time" not in data.coords:
         raise ValueError(f"{path} states no dates, and scores by month need them; forecast from dated frames")
     names = list(dict.fromkeys(str(n).removeprefix(PROBABILITY) for n in data.data_vars if n != MISSING))
-    targets = [Target(data, name, archive, settings, len(names) > 1) for name in names]
+    targets = [Target(data, name, archive, settings, thresholds, len(names) == 1) for name in names]
     months = data[ISSUE].dt.strftime("%Y-%m").values.tolist()
-    scores: dict[str, list[TargetPairs]] = {}
     counts: Counter[str] = Counter()
-    issues = data[MISSING].notnull().values.nonzero()[0].tolist()
-    with progress_bar("scores", progress, iterable=issues) as bar:
+    with progress_bar("scores", progress, iterable=data[MISSING].notnull().values.nonzero()[0].tolist()) as bar:
         for i in bar:
             pairs = [target.read(i) for target in targets]
-            if not any(pair.truth.isfinite().any() for pair in pairs):
-                continue
-            for month in (months[i], TOTAL):
+            for month in (months[i], TOTAL) if any(pair.truth.isfinite().any() for pair in pairs) else ():
                 counts[month] += 1
-                if month not in scores:
-                    quantiles = settings["members_are_quantiles"]
-                    scores[month] = [TargetPairs(target, thresholds, quantiles) for target in targets]
-                for one, pair in zip(scores[month], pairs, strict=True):
-                    one.add(pair)
-    if not scores:
+                for target, pair in zip(targets, pairs, strict=True):
+                    target.add(month, pair)
+    if not counts:
         observed = targets[0].frames.path
         raise ValueError(f"{observed} has no frame at a valid time of {path}; pass the frames of the same period")
-    order = [*sorted(month for month in scores if month != TOTAL), TOTAL]
-    methods = ["forecast", "last frame", *["climatology"] * all(t.climatology is not None for t in targets)]
+    months = [*sorted(counts.keys() - {TOTAL}), TOTAL]
+    methods = ["forecast", "last frame", *["climatology"] * all(t.climatology.is_defined for t in targets)]
     by_month = {
-        month: {method: {k: v for one in scores[month] for k, v in one.result(method).items()} for method in methods}
-        for month in order
+        month: {method: {k: v for one in targets for k, v in one.result(month, method).items()} for method in methods}
+        for month in months
     }
-    return ArchiveScores(by_month, {month: counts[month] for month in order})
-
-
-def choose_thresholds(thresholds: Sequence[float] | None, unit: str) -> Sequence[float]:
-    """Returns the thresholds of CSI and similar scores: those that are passed, or the usual ones for rain."""
-    return (RAIN_THRESHOLDS if is_rain(unit) else ()) if thresholds is None else thresholds
+    return ArchiveScores(by_month, {month: counts[month] for month in months})
 
 
 def open_observations(archive: Any, name: str, unit: str, read: Any) -> Frames:
@@ -273,25 +244,24 @@ def open_observations(archive: Any, name: str, unit: str, read: Any) -> Frames:
         rain_relation=tuple(read["rain_relation"]),
         channels=read["channels"],
     )
-    frames = choose_opener(archive, options)()
+    frames = open_source(archive, options)
     if not frames.dates:
         raise ValueError(f"{frames.path} states no dates; pass frames that do")
     return frames
 
 
-def find_flips(frames: Frames, variable: Any, path: Path) -> list[int]:
+def find_flips(frames: Frames, variable: Any) -> list[int]:
     """Returns the axes along which the maps of a variable of the store are reversed with regard to `frames`."""
+    path, labels = frames.path, frames.dataset
     if tuple(variable.shape[-2:]) != frames.size:
         raise ValueError(f"{path} has maps {frames.size}, and the forecasts {variable.shape[-2:]}; pass the same grid")
-    if frames.dataset is None:
+    if labels is None:
         return []
     maps = variable.isel(dict.fromkeys(variable.dims[:-2], 0))
     maps = maps.drop_vars([n for n, c in maps.coords.items() if not c.ndim])  # the times
     stored, layout = canonical(maps, dict(zip(maps.dims, ("y", "x"), strict=True)), has_time=True)
-    align(frames.dataset, stored, str(path), axes=("y", "x"))
-    maps_of_places, flips = find_maps(stored), []
-    for axis, position in (("y", -2), ("x", -1)):
-        has_place = maps_of_places or axis_coordinate(stored, axis) is not None
-        turned = (layout if has_place else frames.layout).turned  # else maps are as in the source
-        flips += [position] if axis in turned else []
-    return flips
+    align(labels, stored, str(path), axes=("y", "x"))
+    maps_of_places, axes = find_maps(stored), {"y": -2, "x": -1}
+    has_place = {axis: maps_of_places or axis_coordinate(stored, axis) is not None for axis in axes}
+    # without a place, maps are as in the source
+    return [n for axis, n in axes.items() if axis in (layout if has_place[axis] else frames.layout).turned]

@@ -1,0 +1,175 @@
+"""Forecasts from the frames of a source, by the options that files and archives share."""
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import _checks as check
+from ..data.datasets.checks import ValidRange, check_values
+from ..data.frames import read_variables
+from ..data.readers import Frames, ReadOptions, open_files
+from ..models import EnsembleForecaster, Forecaster
+from ..models.base.forecasting import choose_horizon, choose_scales, describe_pixels, trained_pixel_km
+from ..values.labels.form import is_labelled
+from ..values.preprocessing import Preprocessing
+from ..values.steps import Step
+from ..verify import split_known
+from .labelled import to_dataset
+from .options import ForecastOptions, accepts
+
+
+class Result(NamedTuple):
+    """Forecast, probabilities and mask of rain from outside; what the options do not request is None.
+
+    The axes are ``([N,] [members,] horizon, [C,] H, W)``, ``([N,] horizon, [C,] thresholds, H, W)`` and ``([N,]
+    horizon, H, W)``. There is an axis of channels if the model reads or forecasts several.
+    """
+
+    forecast: Tensor | None
+    probabilities: Tensor | None = None
+    outside: Tensor | None = None
+
+    def at(self, number: int) -> "Result":
+        """Returns the result of one of N sequences."""
+        return Result(*(None if part is None else part[number] for part in self))
+
+
+def open_source(source: Any, options: ReadOptions) -> Frames:
+    """Opens the frames of a path, of a list of paths, or of a DataArray or Dataset of xarray."""
+    if is_labelled(source):
+        reader = partial(read_variables, source, options)
+        return Frames.from_dataset(reader, Path("archive"), len(options.variables) or None)
+    parts = source if isinstance(source, list | tuple) else [source]
+    if not parts or not all(isinstance(p, str | os.PathLike) for p in parts):
+        raise TypeError(
+            f"archive must be a path, a list of paths, or a DataArray or Dataset of xarray, got "
+            f'{check.describe(source)}; label an array: xarray.DataArray(array, {{"time": times}}, ("time", "y", "x"))'
+        )
+    return open_files(list(map(Path, parts)), options)
+
+
+@dataclass(eq=False)
+class ForecastRun:
+    """A forecaster, the frames of a source, and the options of the forecasts from them.
+
+    Copies in other processes open the frames themselves.
+
+    Raises:
+        ValueError: an option does not fit the model or the frames.
+    """
+
+    model: Forecaster
+    name: str
+    """Name of the model in messages."""
+    source: Any
+    options: ForecastOptions
+
+    def __post_init__(self) -> None:
+        model = self.model
+        self.options.check_model(model, self.name)
+        self.values, self.read_options = self.options.read_options(model, self.name)
+        self.options.check_used(self.frames)
+        self.options = self.options.with_step_of(self.frames, model)
+        self.horizon = choose_horizon(model, self.options.horizon, self.step)
+        self.trained_inputs = model.input_frames or self.values.inputs
+        self.inputs = self.options.inputs or self.trained_inputs
+        pixel_km, path = self.options.pixel_km, str(self.frames.path)
+        self.scales = choose_scales(model, self.frames.dataset, self.step, pixel_km, path)
+        self.is_sized, self.pixels = bool(self.scales.get("pixel_km")), ""
+        if self.scales:
+            self.pixels = describe_pixels(model, self.scales["pixel_km"])
+            self.scales["pixel_km"] = self.scales["pixel_km"] or trained_pixel_km(model)
+
+    @cached_property
+    def frames(self) -> Frames:
+        """The frames of the source."""
+        return open_source(self.source, self.read_options)
+
+    @property
+    def step(self) -> Step | None:
+        """Step of the frames by the options or the training; None if neither states it."""
+        return self.options.minutes or self.values.step
+
+    @property
+    def weights(self) -> str:
+        """Name of the weights in attributes."""
+        return self.model.metadata.name if self.model.metadata else self.name
+
+    @property
+    def members(self) -> int:
+        """Number of ensemble members; 0 for a single forecast."""
+        return self.options.members or 0
+
+    @property
+    def are_quantiles(self) -> bool:
+        """True if the members are quantiles at each pixel, and not random."""
+        return not isinstance(self.model, EnsembleForecaster)
+
+    @property
+    def has_channels(self) -> bool:
+        """True if forecasts have an axis of channels."""
+        return self.model.in_chans > 1 or self.model.out_chans > 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "frames"}
+
+    def forecast(self, frames: Tensor, count: int) -> Result:
+        """Forecasts from the first `count` of the frames ``(N, T, C, H, W)``, and from the known inputs in all.
+
+        There is no warning of frames without a value, which the callers report.
+        """
+        model, options = self.model, self.options
+        x, known = split_known(frames, self.values)
+        x = x[:, :count]
+        check_inputs(x.flatten(0, 1), self.frames, self.values)
+        arguments: dict[str, Any] = {"horizon": self.horizon, "inputs": "all", **known, **self.scales}
+        if has_mask := accepts(model, "outside"):
+            arguments |= {"outside": options.outside or "climatology", "return_outside": True}
+        if options.members:
+            arguments |= {"members": options.members, "seed": options.seed or 0}
+        only_probabilities = bool(options.thresholds) and not options.members
+        run: Any = partial(model.probabilities, thresholds=options.thresholds) if only_probabilities else model.forecast
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "frames without a value|horizon=.* is beyond")
+            y, outside = run(x, **arguments) if has_mask else (run(x, **arguments), None)
+        if only_probabilities:
+            return Result(None, y if self.has_channels else y.squeeze(-4), outside)
+        y = y if self.has_channels else y.squeeze(-3)
+        y = y.movedim(0, 1) if options.members else y  # N first
+        if not options.thresholds:
+            return Result(y, None, outside)
+        reached = [(y >= t).float().masked_fill(y.isnan(), torch.nan).mean(1) for t in options.thresholds]
+        return Result(y, torch.stack(reached, dim=-3), outside)
+
+    def label(self, result: Result, frames: Frames, step: Step | None) -> Any:
+        """Returns the result for one sequence of input frames, `step` apart, as a Dataset; see :func:`to_dataset`."""
+        options: Any = {"step": step, "model": self.weights, "outside": result.outside}
+        labelled = []
+        if result.forecast is not None:
+            labelled.append(to_dataset(result.forecast, frames, self.values, members=self.members, **options))
+        if result.probabilities is not None:
+            thresholds = self.options.thresholds
+            labelled.append(to_dataset(result.probabilities, frames, self.values, thresholds=thresholds, **options))
+        labelled[0].update(labelled[-1])
+        return labelled[0]
+
+
+def check_inputs(frames: Tensor, source: Frames, values: Preprocessing) -> None:
+    """Raises FileError if input frames ``(T, C, H, W)`` have values that cannot be in the unit of the model.
+
+    These are numbers that mark missing values, and infinite ones. Rain rates that look like dBZ are rejected if the
+    file does not state their unit. The model warns of others.
+    """
+    units = source.units[: frames.shape[1]] or (source.unit,)
+    ranges = []
+    for variable, unit in zip(values.variables or (values,), units, strict=True):
+        highest = math.inf if source.dataset is not None and unit is not None else None
+        ranges.append(ValidRange(variable.unit, -math.inf, highest, getattr(variable, "name", "")))
+    check_values([frames], source.path, ranges)
