@@ -13,7 +13,8 @@ from .._atomic import check_suffix, write_text
 from ..data import FrameFiles
 from ..models import Ensemble, Forecaster
 from ..predict import resolve_preprocessing
-from ..predict.archive.scores import TOTAL, score_archive
+from ..predict.archive import score_archive
+from ..predict.archive.scores import TOTAL
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
 from ..train.forecaster import load_sequences

@@ -7,8 +7,15 @@ from .files import forecast_files
 from .forecast import NUMBERS, SUFFIXES, Forecast
 from .labelled import to_dataset, write_dataset
 from .options import ForecastOptions, resolve_preprocessing
-from .recordings import classify_files, draw_classes
-from .streaming import draw_probabilities, draw_spots, spot_files, spot_words, stream_probabilities
+from .recordings import (
+    classify_files,
+    draw_classes,
+    draw_probabilities,
+    draw_spots,
+    spot_files,
+    spot_words,
+    stream_probabilities,
+)
 from .trained import Trained, load_forecaster
 
 __all__ = [

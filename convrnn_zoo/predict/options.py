@@ -19,7 +19,7 @@ from ..values.labels.axes import NAMES
 from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
 from ..values.steps import is_same
-from ..verify.losses import find_loss
+from ..verify import find_loss
 
 
 @dataclass(kw_only=True)

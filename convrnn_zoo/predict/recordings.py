@@ -1,17 +1,27 @@
-"""Classes of recordings in files."""
+"""Classes of recordings in files, and of sounds over time."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+from torch import Tensor
+
+from .._atomic import check_suffix
 from ..data import RadHAR, VideoFolder, read_sound
 from ..data.readers import FileError, list_files, sequences
 from ..data.readers.audio import AUDIO
 from ..data.readers.sequences import RECORDING_SUFFIXES, Recording
-from ..models import VideoModel, ZooModel
-from ..models.base.classification import classify_sampled
+from ..models import Spot, Spotter, Stream, VideoModel, ZooModel
+from ..models.base.classification import classify_sampled, encode_sound
+from ..models.base.model import evaluating
 from ..recipes import ClassifierRecipe, find_recipe
-from .streaming import draw_probabilities
+from ..verify import FIGURES
+from ..verify.figures import new_figure, save_figure
+
+MIN_NAMED = 0.15
+"""Classes whose probability is always lower are plotted in grey, without a name."""
 
 
 def classify_files(model: ZooModel, files: Sequence[Path]) -> Iterator[tuple[Recording, Any]]:
@@ -49,6 +59,136 @@ def read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Rec
         raise FileError(f"{files[0]} contains no recording; expected files of {', '.join(RECORDING_SUFFIXES)}")
     layout = getattr(dataset, "layout", "")
     yield [recording for file in inside for recording in sequences.read_recordings(file, model, layout)]
+
+
+# ---- sounds over time ----------------------------------------------------------------------------------------
+def stream_probabilities(model: Any, wave: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+    """Returns the end times ``(T,)`` of the front end's windows, in seconds, and the class probabilities ``(T, K)``.
+
+    Raises:
+        ValueError: the model is bidirectional or has no front end, or the front end rejects the sound.
+
+    Example:
+        >>> import convrnn_zoo
+        >>> model = convrnn_zoo.create_model("audio_convrnn.fsdd", pretrained=True)
+        >>> seconds, probabilities = stream_probabilities(model, torch.zeros(4000), 8000)
+        >>> tuple(probabilities.shape), round(seconds[0].item(), 3)
+        ((24, 10), 0.032)
+    """
+    steps, front_end = encode_sound(model, "the sound", wave, rate), model.front_end
+    with evaluating(model):
+        stream, parameter = Stream(model), next(model.parameters())
+        logits = [stream(model.normalize(step).to(parameter)) for step in steps[:, None, None]]
+        probabilities = [y.float().softmax(1).cpu() for y in logits]
+    return (torch.arange(len(steps)) * front_end.hop_length + front_end.size) / rate, torch.cat(probabilities)
+
+
+def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading: str = "") -> None:
+    """Plots a sound and the probability of each class over time, as ``.png`` or ``.svg``.
+
+    Raises:
+        ValueError: the suffix is not supported, or :func:`stream_probabilities` raises ValueError.
+    """
+    check_suffix(path, FIGURES)
+    figure = new_figure(7.2, 4.0, heading)  # raises ImportError before the model runs
+    seconds, probabilities = stream_probabilities(model, wave, rate)
+    labels = model.pretrained_cfg.get("label_names") or [str(i) for i in range(probabilities.shape[1])]
+    axis = plot_sound(figure, wave, rate)
+    axis.set(ylim=(0, 1), ylabel="probability", xlabel="seconds of sound")
+    named = (probabilities.max(0).values >= MIN_NAMED).nonzero().flatten().tolist()
+    for i, values in enumerate(probabilities.T):
+        style: dict[str, Any] = {"label": labels[i], "linewidth": 2} if i in named else {"color": "#c8c8c8"}
+        axis.plot(seconds, values, zorder=2 if i in named else 1, **style)
+    if named:
+        axis.legend(loc="upper left", fontsize=9, frameon=False)
+    save_figure(figure, path)
+
+
+def plot_sound(figure: Any, wave: Tensor, rate: int) -> Any:
+    """Plots a sound in the upper third of a figure, and returns the axis below it, which has the same seconds."""
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    top.plot(torch.arange(len(wave)) / rate, wave, color="#4292c6", linewidth=0.5)
+    top.set(ylabel="sound", yticks=[], xlim=(0, len(wave) / rate))
+    for axis in (top, bottom):
+        axis.spines[["top", "right"]].set_visible(False)
+    return bottom
+
+
+def _find_spots(
+    model: Any, wave: Tensor, rate: int, threshold: float | None, ignore: Sequence[str]
+) -> tuple[Spotter, list[Any], list[Spot]]:
+    """Returns a spotter, the seconds and probabilities of its windows of a sound, and the words in them."""
+    with evaluating(model):
+        spotter = Spotter(model, threshold, ignore=ignore)
+        windows = list(spotter.read(wave, rate))
+        spots = [spot for window in windows for spot in spotter.decide(*window)]
+        return spotter, windows, [*spots, *spotter.finish()]
+
+
+def spot_words(
+    model: Any, wave: Tensor, rate: int, threshold: float | None = None, ignore: Sequence[str] = ()
+) -> list[Spot]:
+    """Returns the words that a :class:`~convrnn_zoo.Spotter` finds in a sound of any length.
+
+    Raises:
+        ValueError: the spotter rejects the model, the threshold or the sound.
+    """
+    return _find_spots(model, wave, rate, threshold, ignore)[2]
+
+
+def draw_spots(
+    model: Any,
+    wave: Tensor,
+    rate: int,
+    path: Path,
+    heading: str = "",
+    threshold: float | None = None,
+    ignore: Sequence[str] = (),
+) -> list[Spot]:
+    """Plots a sound, the words in it and their probabilities over time, and returns the words; see :func:`spot_words`.
+
+    Raises:
+        ValueError: the suffix is not ``.png`` or ``.svg``, or :func:`spot_words` raises ValueError.
+    """
+    check_suffix(path, FIGURES)
+    width = min(18.0, max(7.2, 0.8 * len(wave) / rate))
+    figure = new_figure(width, 4.0, heading)  # raises ImportError before the model runs
+    spotter, windows, spots = _find_spots(model, wave, rate, threshold, ignore)
+    axis, labels = plot_sound(figure, wave, rate), spotter.labels
+    axis.set(ylim=(0, 1.12), ylabel="probability of the last second", xlabel="seconds of sound")
+    for label in sorted({spot.label for spot in spots}, key=labels.index):
+        axis.plot([t for t, _ in windows], [p[labels.index(label)] for _, p in windows], linewidth=1.5)
+    for spot in spots:
+        axis.plot(spot.seconds, spot.probability, "o", color="black", markersize=4)
+        axis.annotate(
+            spot.label, (spot.seconds, spot.probability), (0, 5), textcoords="offset points", ha="center", fontsize=9
+        )
+    axis.axhline(spotter.threshold, color="#a0a0a0", linewidth=1, linestyle="--")
+    save_figure(figure, path)
+    return spots
+
+
+def spot_files(
+    model: Any,
+    files: Sequence[Path],
+    output: Path | None = None,
+    threshold: float | None = None,
+    ignore: Sequence[str] = (),
+) -> Iterator[tuple[Path, Spot]]:
+    """Yields the words in sound files with the files; a figure `output` shows one file.
+
+    Raises:
+        ValueError: there are several files and an `output`, the model has no front end, or a file is no sound.
+    """
+    if output is not None and len(files) != 1:
+        raise ValueError(f"{output} shows the words of one sound, got {len(files)} files; pass one, or -o FILE.json")
+    if model.front_end is None:
+        raise ValueError("words are found in sounds, but the model has no front end for sound")
+    for file in files:
+        wave, rate = read_sound(file, rate=model.front_end.rate)
+        options: Any = {"threshold": threshold, "ignore": ignore}
+        draw: Any = spot_words if output is None else partial(draw_spots, path=output, heading=file.name)
+        yield from ((file, spot) for spot in draw(model, wave, rate, **options))
 
 
 def draw_classes(model: Any, files: Sequence[Path], output: Path) -> float:

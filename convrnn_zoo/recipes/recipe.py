@@ -31,8 +31,7 @@ from ..models import ZooModel, create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.limits import build_on_meta, check_arguments, limit, size_limit
 from ..values.preprocessing import MAX_FRAMES, Preprocessing
-from ..verify.losses import LOSSES, find_loss
-from ..verify.metrics import METRICS
+from ..verify import LOSSES, METRICS, find_loss
 from ._toml import format_toml, override, read_toml
 from .augment import Augment
 from .sampling import read_sampling

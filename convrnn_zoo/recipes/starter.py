@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._typed import describe_type
-from ..data import ReadOptions, labelled_frames, open_frames, read_dataset
+from ..data import DataVariable, ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import variable_options
 from ..data.formats.gridded import GRIDDED
 from ..data.formats.radar import COARSEN, find_format
-from ..data.frames import FLOOR, ROLES, TOP, DataVariable
+from ..data.frames import FLOOR, ROLES, TOP
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
 from ..values.labels.form import choose_variable

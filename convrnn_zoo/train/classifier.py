@@ -24,11 +24,10 @@ from ..recipes.augment import make_negatives
 from ..values.log_mel import LogMel
 from ..verify import Confusion, count_confusions
 from .custom import Custom, MetricValues
-from .finetuning import freeze_encoder, load_initial_weights
 from .launch import Processes, seed_generators
 from .loader import share_sequences
 from .loop import Row, checksum
-from .task import TaskTrainer, warn_if_other_part
+from .task import TaskTrainer, freeze_encoder, load_initial_weights, warn_if_other_part
 
 logger = logging.getLogger(__name__)
 OVERFITTING = 0.2

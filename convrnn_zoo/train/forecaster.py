@@ -19,15 +19,23 @@ from ..data.frames import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit
 from ..pretrained.metadata import Metric
-from ..recipes import Augment, ForecasterRecipe
-from ..recipes.sampling import read_sampling
-from ..verify import Panels, evaluate, find_climatology, make_metrics, save_images, split_known, strip
-from ..verify.losses import LOSSES, decoupling, exceedance, find_loss, partial_derivatives
+from ..recipes import Augment, ForecasterRecipe, read_sampling
+from ..verify import (
+    LOSSES,
+    Panels,
+    evaluate,
+    find_climatology,
+    find_loss,
+    make_metrics,
+    save_images,
+    split_known,
+    strip,
+)
+from ..verify.losses import decoupling, exceedance, partial_derivatives
 from .custom import BatchStream, Custom, MetricValues
-from .finetuning import load_initial_weights
 from .launch import seed_generators
 from .loop import checksum
-from .task import TaskTrainer
+from .task import TaskTrainer, load_initial_weights
 
 CustomLoss = Callable[[Tensor, Tensor, Tensor], Tensor] | None
 FrameBatch = tuple[Tensor, Tensor]

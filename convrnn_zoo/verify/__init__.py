@@ -3,7 +3,6 @@
 Recipes name the losses; training and predictions use the scores.
 """
 
-from ._values import find_value_range, finite
 from .baselines import (
     Baseline,
     anvil,
@@ -29,7 +28,17 @@ from .figures import (
     strip,
 )
 from .losses import LOSSES, Loss, fair_crps, find_loss, quantile_crps
-from .metrics import METRICS, MetricInfo, Occurrences, ProbabilityScores, ensemble_scores, find_metric, frame_scores
+from .metrics import (
+    METRICS,
+    MetricInfo,
+    Occurrences,
+    ProbabilityScores,
+    ensemble_scores,
+    find_metric,
+    find_value_range,
+    finite,
+    frame_scores,
+)
 
 __all__ = [
     "FIGURES",

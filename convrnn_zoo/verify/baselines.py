@@ -98,14 +98,7 @@ def sprog(inputs: Tensor, horizon: int) -> Tensor:
         Seed, A. W. (2003). A Dynamic and Spatial Scaling Approach to Advection Forecasting.
         https://doi.org/10.1175/1520-0450(2003)042%3C0381:ADASSA%3E2.0.CO;2
     """
-
-    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
-        run = pysteps.nowcasts.get_method("sprog")
-        decibels = _decibels(pysteps, rate)[-3:]
-        scaled = run(decibels, motion, horizon, n_cascade_levels=CASCADE_LEVELS, precip_thr=THRESHOLD_DECIBELS)
-        return _decibels(pysteps, scaled, inverse=True)
-
-    return _with_motion(inputs, horizon, forecast)
+    return _run_pysteps("sprog", inputs, horizon, 3, in_decibels=True)
 
 
 def anvil(inputs: Tensor, horizon: int) -> Tensor:
@@ -120,20 +113,9 @@ def anvil(inputs: Tensor, horizon: int) -> Tensor:
         Pulkkinen, S. et al. (2020). Nowcasting of Convective Rainfall Using Volumetric Radar Observations.
         https://doi.org/10.1109/TGRS.2020.2984594
     """
-
-    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
-        run = pysteps.nowcasts.get_method("anvil")
-        order = min(2, len(rate) - 2)
-        return run(
-            rate[-order - 2 :],
-            motion,
-            horizon,
-            n_cascade_levels=CASCADE_LEVELS,
-            ar_order=order,
-            ar_window_radius=ANVIL_RADIUS,
-        )
-
-    return _with_motion(inputs, horizon, forecast)
+    order = min(2, inputs.shape[1] - 2)
+    options = {"ar_order": order, "n_cascade_levels": CASCADE_LEVELS, "ar_window_radius": ANVIL_RADIUS}
+    return _run_pysteps("anvil", inputs, horizon, order + 2, **options)
 
 
 def linda(inputs: Tensor, horizon: int, *, minutes: float = 5.0, pixel_km: float = 2.0) -> Tensor:
@@ -150,20 +132,8 @@ def linda(inputs: Tensor, horizon: int, *, minutes: float = 5.0, pixel_km: float
         Pulkkinen, S. et al. (2021). Lagrangian INtegro-Difference equation model with Autoregression for Precipitation
         Nowcasting. https://doi.org/10.1109/TGRS.2021.3121626
     """
-
-    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
-        run = pysteps.nowcasts.get_method("linda")
-        return run(
-            rate[-3:],
-            motion,
-            horizon,
-            feature_method="domain",
-            kmperpixel=pixel_km,
-            timestep=minutes,
-            add_perturbations=False,
-        )
-
-    return _with_motion(inputs, horizon, forecast)
+    options: Any = {"kmperpixel": pixel_km, "timestep": minutes, "feature_method": "domain", "add_perturbations": False}
+    return _run_pysteps("linda", inputs, horizon, 3, **options)
 
 
 def steps(
@@ -190,45 +160,48 @@ def steps(
         Bowler, N. E. et al. (2006). STEPS: A probabilistic precipitation forecasting scheme which merges an
         extrapolation nowcast with downscaled NWP. https://doi.org/10.1256/qj.04.100
     """
-
-    def forecast(pysteps: Any, rate: Any, motion: Any) -> Any:
-        run = pysteps.nowcasts.get_method("steps")
-        ensemble = run(
-            _decibels(pysteps, rate)[-3:],
-            motion,
-            horizon,
-            n_ens_members=members,
-            n_cascade_levels=CASCADE_LEVELS,
-            precip_thr=THRESHOLD_DECIBELS,
-            kmperpixel=pixel_km,
-            timestep=minutes,
-            noise_method="nonparametric",
-            vel_pert_method="bps",
-            mask_method="incremental",
-            seed=seed,
-        )
-        return _decibels(pysteps, ensemble, inverse=True)
-
-    return _with_motion(inputs, horizon, forecast, members, fill)
+    return _run_pysteps(
+        "steps",
+        inputs,
+        horizon,
+        3,
+        in_decibels=True,
+        members=members,
+        fill=fill,
+        n_ens_members=members,
+        kmperpixel=pixel_km,
+        timestep=minutes,
+        noise_method="nonparametric",
+        vel_pert_method="bps",
+        mask_method="incremental",
+        seed=seed,
+    )
 
 
-def _with_motion(
+def _run_pysteps(
+    name: str,
     inputs: Tensor,
     horizon: int,
-    forecast: Callable[[Any, Any, Any], Any],
+    count: int,
+    *,
+    in_decibels: bool = False,
     members: int | None = None,
     fill: bool = True,
+    **options: Any,
 ) -> Tensor:
-    """Runs ``forecast(pysteps, rate, motion)`` for each map; unknown values of the inputs count as dry.
+    """Runs a method of pysteps for each map, with its latest `count` frames; unknown values of these count as dry.
 
+    Methods `in_decibels` read and return dB, and separate the frames into scales.
     Maps that pysteps' methods cannot use are extrapolated, with the same forecast for all members. These are dry maps,
     small ones, and maps that do not change.
     """
     pysteps = quiet_pysteps()
     with quiet():
-        find_motion = pysteps.motion.get_method("LK")
+        find_motion, run = pysteps.motion.get_method("LK"), pysteps.nowcasts.get_method(name)
+    transform = pysteps.utils.transformation.dB_transform
+    options |= {"n_cascade_levels": CASCADE_LEVELS, "precip_thr": THRESHOLD_DECIBELS} if in_decibels else {}
 
-    def run(rate: Any) -> Any:
+    def forecast(rate: Any) -> Any:
         frames = torch.from_numpy(rate)
         known = frames.nan_to_num(0)
         wet = (known[-3:] >= DRIEST).double().mean((1, 2)).min()
@@ -236,22 +209,17 @@ def _with_motion(
         if is_still or not _is_usable(len(frames), frames.shape[1:]) or wet < MIN_WET:
             one = extrapolation(frames[None, :, None], horizon)[0, :, 0]
             return one if members is None else one.expand(members, *one.shape)
-        return forecast(pysteps, known.numpy(), find_motion(_decibels(pysteps, known.numpy())))
+        decibels = transform(known.numpy(), threshold=DRIEST, zerovalue=DRY)[0]
+        read = decibels if in_decibels else known.numpy()
+        result = run(read[-count:], find_motion(decibels), horizon, **options)
+        return transform(result, threshold=THRESHOLD_DECIBELS, inverse=True)[0] if in_decibels else result
 
-    return _each_map(inputs, horizon, run, fill)
+    return _each_map(inputs, horizon, forecast, fill)
 
 
 def _is_usable(frames: int, size: Sequence[int]) -> bool:
     """Returns whether pysteps' methods other than the extrapolation read maps of this number and size."""
     return frames >= 3 and min(size) >= MIN_EDGE
-
-
-def _decibels(pysteps: Any, rate: Any, inverse: bool = False) -> Any:
-    """Converts rates in mm/h to dB, or back."""
-    transform = pysteps.utils.transformation.dB_transform
-    if inverse:
-        return transform(rate, threshold=THRESHOLD_DECIBELS, inverse=True)[0]
-    return transform(rate, threshold=DRIEST, zerovalue=DRY)[0]
 
 
 def _each_map(inputs: Tensor, horizon: int, forecast: Callable[[Any], Any], fill: bool = True) -> Tensor:
@@ -295,10 +263,6 @@ class Climatology:
         means = {key: frames[[other == key for other in keys]].double().nanmean(0) for key in set(keys)}
         self.means = {key: torch.where(mean.isnan(), pixel, mean).float() for key, mean in means.items()}
 
-    def covers_test(self) -> bool:
-        """Returns whether the training frames include all months, days or times of the test frames."""
-        return all(key in self.means for frames in self.test.files for key in name_seasons(frames.dates, self.step))
-
     def __call__(self, sampled: Tensor, horizon: int) -> Tensor:
         """Returns the forecasts ``(N, horizon, C, H, W)`` of sequences that are sampled by their numbers."""
         forecasts, window = [], self.test.window
@@ -319,12 +283,12 @@ def find_climatology(train: Any, test: Any) -> Climatology | None:
     if not (isinstance(train, CroppedSequences) and isinstance(test, CroppedSequences)):
         return None
     files = [*train.files, *test.files]
-    step = next((f.step for f in files if f.step), None)
-    in_memory = all(f.is_loaded and f.is_dated for f in files)
-    if step is None or not in_memory or len({f.size for f in files}) > 1:
+    step, is_read = next((f.step for f in files if f.step), None), all(f.is_loaded and f.is_dated for f in files)
+    if step is None or not is_read or len({f.size for f in files}) > 1:
         return None
     climatology = Climatology(train, test, step)
-    return climatology if climatology.covers_test() else None
+    keys = {key for frames in test.files for key in name_seasons(frames.dates, step)}
+    return climatology if keys <= climatology.means.keys() else None
 
 
 def choose_baselines(

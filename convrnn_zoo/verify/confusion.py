@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .._atomic import atomic_write, check_suffix
 from .._extras import need
-from ._values import finite
 from .figures import FIGURES, new_figure, save_figure
+from .metrics import finite
 
 MAX_NAME = 24
 """Characters of a class name in a figure."""

@@ -12,17 +12,16 @@ from torch import Tensor
 
 from .._extras import progress_bar
 from .._hints import warn
-from ..data import FrameSequences, split_channels
-from ..data.datasets.frame_dataset import RAIN_THRESHOLDS, FrameDataset
+from ..data import FrameDataset, FrameSequences, split_channels
+from ..data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ..data.frames import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..pretrained.metadata import Metric
 from ..values.preprocessing import Encoding, Preprocessing, Variable
 from ..values.steps import mean_minutes
 from ..values.units import is_rain
-from ._values import find_value_ranges, finite
 from .baselines import Baseline, choose_baselines
-from .metrics import Occurrences, ProbabilityScores, find_metric, frame_scores
+from .metrics import Occurrences, ProbabilityScores, find_metric, find_value_ranges, finite, frame_scores
 
 Scores = dict[str, dict[str, list[float]]]
 """Values at every lead time by method, such as ``"forecast"``, and by metric."""

@@ -14,8 +14,8 @@ from .._extras import need
 from ..values.preprocessing import Encoding, Preprocessing, Variable
 from ..values.steps import Step
 from ..values.units import format_lead_time, is_rain, time_unit
-from ._values import find_value_range
 from .evaluation import Evaluation
+from .metrics import find_value_range
 
 RAIN_LEVELS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976", "#fd8d3c", "#e31a1c")
@@ -98,42 +98,40 @@ def save_figure(figure: Any, path: Path) -> None:
         figure.savefig(temporary, format=path.suffix.lstrip("."))
 
 
-class Paint(NamedTuple):
-    """Color scale: arguments of ``imshow``, and label, ticks and arrows of the color bar."""
-
-    image: dict[str, Any]
-    label: str
-    ticks: Sequence[float] = ()
-    extend: str = "neither"
-
-
 def choose_paints(
     scale: Encoding, value_range: tuple[float, float] | None, max_difference: float | None = None
-) -> dict[str, Paint]:
-    """Returns the color scales of values, differences and probabilities.
+) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Returns the color scales of values, differences and probabilities: arguments of ``imshow`` and of the color bar.
 
     Rain in mm/h has discrete colors. Other values have continuous colors over `value_range`, which are grey for
     brightness, and their differences have colors up to `max_difference`.
     """
-    colors = need("matplotlib.colors", "draw")
-    maps = need("matplotlib", "draw").colormaps
+    colors, maps = need("matplotlib.colors", "draw"), need("matplotlib", "draw").colormaps
     signed, viridis = (maps[name].with_extremes(bad=UNKNOWN) for name in ("RdBu", "viridis"))
+    probability = {"cmap": viridis, "vmin": 0, "vmax": 1}, {"label": "probability"}
     unit = f"[{scale.unit}]" if scale.unit else ""
-    apart = f"{DIFFERENCE} {unit}".strip()
+    apart: dict[str, Any] = {"label": f"{DIFFERENCE} {unit}".strip()}
+    values: tuple[dict[str, Any], dict[str, Any]]
     if is_rain(scale.unit):
         rain = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
         steps = colors.BoundaryNorm(RAIN_LEVELS, len(RAIN_COLOURS))
-        values = Paint({"cmap": rain, "norm": steps}, unit, RAIN_LEVELS, "both")
         symmetric = colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)
-        difference = Paint({"cmap": signed, "norm": symmetric}, apart, (-10, -1, 0, 1, 10))
+        bar: dict[str, Any] = {"ticks": RAIN_LEVELS, "format": format_tick, "extend": "both"}
+        values, difference = ({"cmap": rain, "norm": steps}, {"label": unit, **bar}), {"norm": symmetric}
+        apart |= {"ticks": (-10, -1, 0, 1, 10), "format": format_tick}
     else:
         low, high = value_range or (0.0, 1.0)
         colours = maps["plasma" if scale.unit else "gray"].with_extremes(bad=UNKNOWN if scale.unit else DRY)
-        values = Paint({"cmap": colours, "vmin": low, "vmax": high}, unit or "brightness")
+        values = {"cmap": colours, "vmin": low, "vmax": high}, {"label": unit or "brightness"}
         end = max_difference or high - low
-        difference = Paint({"cmap": signed, "vmin": -end, "vmax": end}, apart)
-    probability = Paint({"cmap": viridis, "vmin": 0, "vmax": 1}, "probability")
-    return {"values": values, "difference": difference, "probability": probability}
+        difference = {"vmin": -end, "vmax": end}
+        apart |= {"ticks": need("matplotlib.ticker", "draw").MaxNLocator(4)}
+    return {"values": values, "difference": ({"cmap": signed, **difference}, apart), "probability": probability}
+
+
+def format_tick(value: float, position: int) -> str:
+    """Returns the label of a color bar for a value."""
+    return f"{value:g}".replace("-", "−")
 
 
 def draw_frames(
@@ -166,27 +164,15 @@ def draw_frames(
         for axis, t in zip(line, times, strict=False):
             title = titles(t)
             kind = "difference" if DIFFERENCE in (row, title) else "probability" if row.startswith("P(") else "values"
-            axis.imshow(frames[t].numpy(), interpolation="nearest", **paints[kind].image)
+            axis.imshow(frames[t].numpy(), interpolation="nearest", **paints[kind][0])
             axis.set_frame_on(True)
             axis.set_title(title, fontsize=8, pad=2)
             shown[kind].append(axis)
-    for kind, those in [(kind, those) for kind, those in shown.items() if those]:
-        paint = paints[kind]
-        bar = figure.colorbar(
-            those[-1].images[0],
-            ax=those,
-            location="bottom",
-            fraction=0.04,
-            aspect=50 if len(those) > 1 else 20,
-            pad=0.02,
-            extend=paint.extend,
-        )
-        if paint.ticks:
-            bar.set_ticks(paint.ticks, labels=[f"{t:g}".replace("-", "−") for t in paint.ticks])
-        elif kind == "difference":
-            bar.locator = need("matplotlib.ticker", "draw").MaxNLocator(4)
-            bar.update_ticks()
-        bar.set_label(paint.label, fontsize=9)
+    for kind, those in ((kind, those) for kind, those in shown.items() if those):
+        place: dict[str, Any] = {"location": "bottom", "fraction": 0.04, "pad": 0.02}
+        place["aspect"] = 50 if len(those) > 1 else 20
+        bar = figure.colorbar(those[-1].images[0], ax=those, **place, **paints[kind][1])
+        bar.ax.xaxis.label.set_fontsize(9)
         bar.ax.tick_params(labelsize=8)
     return figure
 

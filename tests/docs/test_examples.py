@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import convrnn_zoo.train.forecaster  # so that examples train with the fixture small_figures
-from convrnn_zoo.predict.streaming import spot_words
+from convrnn_zoo.predict import spot_words
 from convrnn_zoo_command.group import cli
 from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.docs import climate

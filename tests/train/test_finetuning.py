@@ -14,7 +14,7 @@ from convrnn_zoo.data import CustomSequences, Labelled
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train import forecaster as training
-from convrnn_zoo.train.finetuning import frozen_parameters
+from convrnn_zoo.train.task import frozen_parameters
 from tests.helpers.data.own_data import FRAMES, RAMPS, blobs, write_ramps
 from tests.helpers.train import runs
 from tests.helpers.train.runs import same

@@ -113,7 +113,7 @@ def test_rejects_invalid_recipes(name, clips):
 
 def test_training_starts_from_init_from(clips, monkeypatch):
     source = training.build(dataclasses.replace(PLAIN, seeds=1), 1)
-    monkeypatch.setattr("convrnn_zoo.train.finetuning.from_pretrained", lambda name: source)
+    monkeypatch.setattr("convrnn_zoo.train.task.from_pretrained", lambda name: source)
     model = training.build(dataclasses.replace(PLAIN, init_from="convgru_forecaster.other"), 1)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), source.parameters(), strict=True))
     assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, source.encoder.weight_ih_l0)

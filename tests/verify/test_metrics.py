@@ -188,7 +188,7 @@ def test_ssim_and_psnr_of_temperatures_refer_to_their_range(value, tmp_path):
 
 
 def test_one_value_everywhere_has_no_ssim_and_psnr():
-    from convrnn_zoo.verify._values import find_value_range
+    from convrnn_zoo.verify import find_value_range
     from convrnn_zoo.verify.metrics import frame_scores
 
     assert find_value_range(Preprocessing(unit="K"), torch.full((2, 1, 1, 8, 8), 280.0)) is None

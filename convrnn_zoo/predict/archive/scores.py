@@ -21,9 +21,9 @@ from ...values.labels.times import to_minutes
 from ...values.preprocessing import Encoding, Variable
 from ...values.steps import TOLERANCE
 from ...values.units import is_rain
-from ...verify._values import finite
+from ...verify import Scores, finite
 from ...verify.baselines import name_seasons
-from ...verify.evaluation import Scores, TargetScores
+from ...verify.evaluation import TargetScores
 from ...verify.metrics import BrierScores
 from ..run import open_source
 from .store import ISSUE, MISSING, OPEN, open_store
