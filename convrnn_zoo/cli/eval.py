@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from .._atomic import check_suffix, write_text
 from ..data import FrameFiles
-from ..models import Ensemble, Forecaster
+from ..models import Ensemble, Forecaster, ZooModel
 from ..predict import resolve_preprocessing
 from ..predict.archive import score_archive
 from ..predict.archive.scores import TOTAL
@@ -117,9 +117,33 @@ def eval_weights(
                 f"{weights} is a store of forecasts: pass --data ARCHIVE, and no option of weights, such as --device"
             )
         scores, text = _evaluate_archive(Path(weights), data, outputs, not quiet)
-        click.echo(scores if as_json else text, nl=not as_json)
-        return
-    model = load_weights(weights, quiet).to(device)
+    else:
+        model = load_weights(weights, quiet).to(device)
+        scores, text = _evaluate_weights(model, weights, recipe, data, outputs, not quiet, options)
+    for output in outputs:
+        if output.suffix == ".json":
+            write_text(output, scores)
+    click.echo(scores if as_json else text, nl=not as_json)
+
+
+def _evaluate_archive(forecasts: Path, data: Path, outputs: tuple[Path, ...], progress: bool) -> tuple[str, str]:
+    """Returns the scores of the forecasts of an archive as JSON and as tables."""
+    for output in outputs:
+        check_suffix(output, (".json",))
+    result = score_archive(forecasts, data, progress=progress)
+    return result.to_json(), f"{format_scores(result.by_month[TOTAL])}\n\n{format_months(result)}"
+
+
+def _evaluate_weights(
+    model: ZooModel,
+    weights: str,
+    recipe: str | None,
+    data: Any,
+    outputs: tuple[Path, ...],
+    progress: bool,
+    options: dict[str, Any],
+) -> tuple[str, str]:
+    """Returns the scores of a model as JSON and as tables; writes figures and tables of them."""
     settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
     if settings is None:
         raise ValueError(f"{weights} has no training metadata; pass its recipe with --recipe")
@@ -130,29 +154,14 @@ def eval_weights(
             raise ValueError(
                 f"--sequences, --members, --seed, --baseline: only valid for forecasters; {weights} is a classifier"
             )
-        scores, text = _evaluate_classifier(model, settings, data, outputs, not quiet)
-    elif isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe):
-        resolve_preprocessing(model, weights, recipe, settings)
-        if options["seed"] is not None and not isinstance(model, Ensemble):
-            raise ValueError(f"--seed: only valid for models with members; {weights} makes one forecast")
-        options["seed"] = options["seed"] or 0
-        scores, text = _evaluate_forecaster(model, settings, data, outputs, progress=not quiet, **options)
-    else:
+        return _evaluate_classifier(model, settings, data, outputs, progress)
+    if not (isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe)):
         raise ValueError(f"{weights} is not the forecaster or classifier of its recipe; pass another with --recipe")
-    for output in outputs:
-        if output.suffix == ".json":
-            write_text(output, scores)
-    click.echo(scores if as_json else text, nl=not as_json)
-
-
-def _evaluate_archive(forecasts: Path, data: Path, outputs: tuple[Path, ...], progress: bool) -> tuple[str, str]:
-    """Returns the scores of the forecasts of an archive as JSON and as tables; writes the JSON."""
-    for output in outputs:
-        check_suffix(output, (".json",))
-    result = score_archive(forecasts, data, progress=progress)
-    for output in outputs:
-        write_text(output, result.to_json())
-    return result.to_json(), f"{format_scores(result.by_month[TOTAL])}\n\n{format_months(result)}"
+    resolve_preprocessing(model, weights, recipe, settings)
+    if options["seed"] is not None and not isinstance(model, Ensemble):
+        raise ValueError(f"--seed: only valid for models with members; {weights} makes one forecast")
+    options["seed"] = options["seed"] or 0
+    return _evaluate_forecaster(model, settings, data, outputs, progress=progress, **options)
 
 
 def format_months(result: Any) -> str:

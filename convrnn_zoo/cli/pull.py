@@ -6,6 +6,7 @@ import click
 
 from .._atomic import write_text
 from ..hub import from_pretrained, save_pretrained
+from ..models import ZooModel
 from ..models.factory import split_address
 from ..pretrained.config import CARD, MAX_TEXT, read_text
 from ..pretrained.download import HubFile, download
@@ -26,30 +27,28 @@ def pull(repo_id: str, revision: str | None, output: Path | None) -> None:
     directory is kept.
     """
     scheme, name = split_address(repo_id)
-    if not scheme:
-        if revision is not None:
-            raise click.UsageError(f"{name} has no revisions; --revision is for repositories of the Hub")
-        model = from_pretrained(name)
-        if output is not None:
-            save_pretrained(model, output)
-        cfg = model.pretrained_cfg
-        parameters = plural(sum(p.numel() for p in model.parameters()), "parameter")
-        click.echo(f"{cfg['architecture']}.{cfg['tag']}, {parameters}, licence: {cfg['license']}")
-        return
+    if not scheme and revision is not None:
+        raise click.UsageError(f"{name} has no revisions; --revision is for repositories of the Hub")
     if scheme == "local-dir":
         raise click.UsageError(f"{repo_id} is a local directory; pull expects the name of a repository, OWNER/REPO")
-    model = from_pretrained(f"hf-hub:{name}", revision=revision)
-    if output is not None:
-        if (output / CARD).is_file():
-            click.echo(f"{output / CARD} exists and is kept", err=True)
-        else:  # keeps the text of the card; its tables are generated if there is metadata
-            file = HubFile(name.partition("@")[0], CARD, model.pretrained_cfg["hf_hub_id"].partition("@")[2])
-            try:
-                write_text(output / CARD, read_text(download(file, max_bytes=MAX_TEXT), str(file)))
-            except (HubAccessError, WeightsError) as e:
-                result = "the card is generated" if model.metadata else "no card is saved"
-                click.echo(f"Warning: {result}, since none could be downloaded: {e}", err=True)
-        save_pretrained(model, output)
+    model = from_pretrained(f"hf-hub:{name}", revision=revision) if scheme else from_pretrained(name)
     cfg = model.pretrained_cfg
+    if output is not None and scheme:
+        _save_card(HubFile(name.partition("@")[0], CARD, cfg["hf_hub_id"].partition("@")[2]), output, model)
+    if output is not None:
+        save_pretrained(model, output)
     parameters = plural(sum(p.numel() for p in model.parameters()), "parameter")
-    click.echo(f"{cfg['architecture']}, {parameters}, from {cfg['hf_hub_id']}")
+    origin = f"from {cfg['hf_hub_id']}" if scheme else f"licence: {cfg['license']}"
+    click.echo(f"{cfg['architecture']}{'' if scheme else '.' + cfg['tag']}, {parameters}, {origin}")
+
+
+def _save_card(file: HubFile, output: Path, model: ZooModel) -> None:
+    """Saves the text of a card; its tables are generated later if there is metadata."""
+    if (output / CARD).is_file():
+        click.echo(f"{output / CARD} exists and is kept", err=True)
+        return
+    try:
+        write_text(output / CARD, read_text(download(file, max_bytes=MAX_TEXT), str(file)))
+    except (HubAccessError, WeightsError) as e:
+        result = "the card is generated" if model.metadata else "no card is saved"
+        click.echo(f"Warning: {result}, since none could be downloaded: {e}", err=True)

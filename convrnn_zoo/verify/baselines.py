@@ -114,7 +114,7 @@ def anvil(inputs: Tensor, horizon: int) -> Tensor:
         https://doi.org/10.1109/TGRS.2020.2984594
     """
     order = min(2, inputs.shape[1] - 2)
-    options = {"ar_order": order, "n_cascade_levels": CASCADE_LEVELS, "ar_window_radius": ANVIL_RADIUS}
+    options: Any = {"ar_order": order, "n_cascade_levels": CASCADE_LEVELS, "ar_window_radius": ANVIL_RADIUS}
     return _run_pysteps("anvil", inputs, horizon, order + 2, **options)
 
 
