@@ -10,7 +10,7 @@ from convrnn_zoo._hdf5 import CheckedFile
 
 
 def read(path):
-    with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
+    with CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:
         return dict(file["x"].attrs), file["x"][:], file["text"].asstr()[:]
 
 

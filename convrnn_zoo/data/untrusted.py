@@ -1,13 +1,16 @@
-"""Checks of HDF5 and GRIB files from untrusted sources, to be called before any of their values is read.
+"""Checks of Zarr, HDF5 and GRIB files from untrusted sources, before any of their values is read.
 
-A file may not lead to another file, its filters must be known, and no chunk may decompress to more than 1 GiB. Arrays
-are read in parts, so that they may be larger than the file. :mod:`.zarr_store` does the same for Zarr stores.
+A file may not lead to another file, its codecs must be known, and no chunk may decompress to more than 1 GiB. Arrays
+are read in parts, so that they may be larger than the file.
 """
 
+import json
 import math
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy
 
 from .._extras import need
 from .._hdf5 import CheckedFile
@@ -66,11 +69,8 @@ def check_grib(path: Path) -> None:
     eccodes = need("eccodes", "grib")
     with reading(path, "GRIB file"), path.open("rb") as file:
         while (handle := eccodes.codes_grib_new_from_file(file, headers_only=True)) is not None:
-            try:
-                points = eccodes.codes_get_long(handle, "numberOfDataPoints")
-                stored = eccodes.codes_get_long(handle, "totalLength")
-            finally:
-                eccodes.codes_release(handle)
+            points, stored = (eccodes.codes_get_long(handle, key) for key in ("numberOfDataPoints", "totalLength"))
+            eccodes.codes_release(handle)
             check_claimed_size(path, 8 * points, stored)
 
 
@@ -89,7 +89,7 @@ def check_hdf5(path: Path, kind: str = "HDF5 file") -> None:
         ImportError: a filter is not installed.
     """
     h5py = need("h5py", "netcdf")
-    with reading(path, kind), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
+    with reading(path, kind), CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:
         links: list[tuple[str, Any]] = []
         file.visititems_links(lambda *link: links.append(link))
         if outside := [name for name, link in links if not isinstance(link, h5py.HardLink | h5py.SoftLink)]:
@@ -130,9 +130,9 @@ def _check_dataset(path: Path, dataset: Any, raw: Any) -> None:
     if not compressors:
         return
     check_chunk(path, name, math.prod(layout.get_chunk()) * itemsize)
-    if len(compressors) > 1 or set(filters[filters.index(compressors[0]) :]) - {compressors[0], CHECKSUM}:
-        raise FileError(f"{path}: {name} is not compressed once, as its last filter; h5repack -f GZIP=4 does so")
     number, compressor = compressors[0], COMPRESSORS[compressors[0]]
+    if len(compressors) > 1 or set(filters[filters.index(number) :]) - {number, CHECKSUM}:
+        raise FileError(f"{path}: {name} is not compressed once, as its last filter; h5repack -f GZIP=4 does so")
     if not h5py.h5z.filter_avail(number):
         need("hdf5plugin", "hdf5")  # registers the filters
     if compressor in CLAIMED_SIZES:
@@ -144,3 +144,104 @@ def _check_dataset(path: Path, dataset: Any, raw: Any) -> None:
             if not chunk.filter_mask >> filters.index(number) & 1:
                 raw.seek(chunk.byte_offset)
                 check_chunk(path, name, CLAIMED_SIZES[compressor](raw.read(32)))
+
+
+# ---- Zarr ----------------------------------------------------------------------------------------------------------
+ZARR_COMPRESSORS = ("blosc", "gzip", "lz4", "zlib", "zstd")
+ZARR_FILTERS = (
+    "adler32", "astype", "bitround", "bytes", "crc32", "crc32c", "delta", "endian", "fixedscaleoffset", "fletcher32",
+    "jenkins_lookup3", "packbits", "quantize", "shuffle", "transpose", "vlen-bytes", "vlen-utf8",
+)  # fmt: skip
+"""Other codecs that are read. Of those that are not, ``pickle`` runs code, and bz2 and lzma do not state a size."""
+MAX_SHARD = 2**20
+"""Largest number of chunks in a shard."""
+
+
+def checked_store(path: Path) -> Any:
+    """Returns a read-only Zarr store in a folder that checks arrays and chunks before zarr decodes them.
+
+    Open it without consolidated metadata, which may describe an array in another way.
+
+    Raises:
+        FileError: a codec is not supported, an array has more than one compressor, or a chunk needs more than 1 GiB.
+    """
+    storage, api = need("zarr.storage", "zarr"), need("zarr.api.asynchronous", "zarr")
+    arrays = dict[PurePosixPath, Callable[[bytes], None]]()
+    checked = set[str]()
+
+    class CheckedStore(storage.WrapperStore):  # type: ignore[misc]
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            """Reads a file of the store."""
+            value, folder = await super().get(key, prototype, byte_range), PurePosixPath(key).parent
+            name = PurePosixPath(key).name
+            if value is None or name in (".zattrs", ".zgroup", ".zmetadata"):
+                return value
+            if name == ".zarray" or (name == "zarr.json" and json.loads(value.to_bytes())["node_type"] == "array"):
+                if (path / folder / ".zarray").exists() and (path / folder / "zarr.json").exists():
+                    raise FileError(f"{path}: the metadata of {folder} are of two versions of the format; delete one")
+                array = await api.open_array(store=self._store, path=str(folder).strip("."), mode="r")
+                arrays[folder] = _check_array(path, folder.name, array)
+            elif name != "zarr.json" and key not in checked:
+                check = next(arrays[p] for p in (folder, *folder.parents) if p in arrays)
+                check((value if byte_range is None else await super().get(key, prototype)).to_bytes())
+                checked.add(key)
+            return value
+
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+            """Reads parts of files."""
+            return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    return CheckedStore(storage.LocalStore(path, read_only=True))
+
+
+def _check_array(path: Path, name: str, array: Any) -> Callable[[bytes], None]:
+    """Checks the codecs and the chunks of an array; returns a function that checks the content of a file of chunks."""
+    metadata, index, count = array.metadata.to_dict(), slice(0), 0
+    codecs = [*(metadata.get("filters") or ()), *filter(None, [metadata.get("compressor")])]
+    codecs = _named(metadata.get("codecs", codecs))
+    if any(codec == "sharding_indexed" for codec, _ in codecs):
+        ((_, sharding),) = codecs
+        codecs, count = _named(sharding["codecs"]), math.prod(array.shards) // math.prod(array.chunks)
+        index_codecs = [codec for codec, _ in _named(sharding["index_codecs"])]
+        size = 16 * count + 4 * (len(index_codecs) - 1)
+        index = slice(size) if sharding["index_location"] == "start" else slice(-size, None)
+        if count > MAX_SHARD or index_codecs not in (["bytes"], ["bytes", "crc32c"]):
+            raise FileError(f"{path}: {name} has shards of {count:,} chunks with an index of {index_codecs}")
+    names = [codec for codec, _ in codecs]
+    if unknown := [codec for codec in names if codec not in (*ZARR_COMPRESSORS, *ZARR_FILTERS)]:
+        raise FileError(f"{path}: the codec {unknown[0]!r:.80} of {name} is not read; store it with gzip or zstd")
+    compressors = [codec for codec in names if codec in ZARR_COMPRESSORS]
+    if len(compressors) > 1 or (compressors and set(names[names.index(compressors[0]) + 1 :]) - {"crc32c"}):
+        raise FileError(f"{path}: {name} is not compressed once, as the last step, but by {', '.join(names)}")
+    check_chunk(path, name, math.prod(array.chunks) * array.dtype.itemsize)
+    if array.ndim == 1:  # coordinates are read as a whole
+        check_chunk(path, name, array.size * array.dtype.itemsize)
+    limit = int(LARGE / math.prod(_expansion(*codec) for codec in codecs))
+    claimed_size = CLAIMED_SIZES.get("".join(compressors), lambda data: 0)
+
+    def check(content: bytes) -> None:
+        places = [0, len(content)]
+        if count:  # offset and size of each chunk in a shard; the chunk is empty if it is not stored
+            places = list(memoryview(content[index][: 16 * count]).cast("Q"))
+        for start, size in zip(places[::2], places[1::2], strict=True):
+            if chunk := content[start : start + size]:
+                check_chunk(path, name, claimed_size(chunk), limit)
+
+    return check
+
+
+def _named(codecs: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the name and the configuration of each codec of either version of the format."""
+    pairs = [(c.get("id") or c["name"], c.get("configuration", c)) for c in codecs]
+    return [(name.removeprefix("numcodecs."), configuration) for name, configuration in pairs]
+
+
+def _expansion(name: str, configuration: dict[str, Any]) -> float:
+    """Returns the factor by which a filter expands its input."""
+    if name == "packbits":
+        return 8
+    decoded, stored = ("decode_dtype", "encode_dtype") if name == "astype" else ("dtype", "astype")
+    if decoded not in configuration:
+        return 1
+    sizes = [numpy.dtype(configuration.get(k, configuration[decoded])).itemsize for k in (decoded, stored)]
+    return max(sizes[0] / max(sizes[1], 1), 1)

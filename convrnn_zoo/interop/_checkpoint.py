@@ -253,8 +253,8 @@ def _read_keras_hdf5(path: Path, file: IO[bytes]) -> ForeignCheckpoint:
     state: dict[str, Any] = {}
     dropped: list[str] = []
     try:
-        with file, need("h5py", "interop").File(CheckedFile(file), "r") as root:
-            bytes_left = file.seek(0, io.SEEK_END)
+        with CheckedFile(file) as checked, need("h5py", "interop").File(checked, "r") as root:
+            bytes_left = checked.seek(0, io.SEEK_END)
             config, version = (_text_attribute(root, name) for name in ("model_config", "keras_version"))
             for variable, dataset in _datasets(root, (), {root}, dropped):
                 bytes_left -= dataset.nbytes

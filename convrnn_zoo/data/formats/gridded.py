@@ -18,7 +18,7 @@ from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ...values.labels.form import divide, part_shape
 from ..files import TIMES, FileError, reading
-from ..untrusted import check_grib, check_hdf5
+from ..untrusted import check_grib, check_hdf5, checked_store
 from .geotiff import TIFF, is_geotiff, open_geotiff
 
 if TYPE_CHECKING:
@@ -149,13 +149,13 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
 
 
 def _read_zarr(path: Path, name: str, index: Any) -> Any:
-    opened = need("zarr", "zarr").open(checked_store(path), mode="r")
+    opened = need("zarr", "zarr").open(checked_store(path), mode="r", use_consolidated=False)
     return (opened[name] if name else opened)[index]
 
 
 def _open_hdf5(path: Path, variable: str) -> xr.Dataset:
     h5py, arrays = need("h5py", "netcdf"), dict[str, Array]()
-    with path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
+    with CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:
         items: dict[str, Any] = {}
         file.visititems(lambda name, item: items.update({name: item}))
         for name, item in items.items():
@@ -183,17 +183,9 @@ def _find_group(path: Path, frames: Sequence[str], variable: str) -> str:
     return groups.pop() if len(groups) == 1 else ""
 
 
-def checked_store(path: Path) -> Any:
-    """Returns a Zarr store that checks what is read from it."""
-    need("zarr", "zarr")
-    from ..zarr_store import CheckedStore
-
-    return CheckedStore(path)
-
-
 def _open_zarr(path: Path, variable: str) -> xr.Dataset:
     checked = checked_store(path)
-    store = need("zarr", "zarr").open(checked, mode="r")
+    store = need("zarr", "zarr").open(checked, mode="r", use_consolidated=False)
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     frames = [name for name, a in arrays.items() if len(a.shape) > 2]
     if not frames and hasattr(store, "members"):

@@ -177,7 +177,7 @@ def find_format(path: Path) -> RadarFormat | None:
         return by_name
     h5py = need("h5py", "radar")
     # h5py raises exceptions of any type for damaged files, which another reader reports
-    with contextlib.suppress(Exception), path.open("rb") as raw, h5py.File(CheckedFile(raw), "r") as file:
+    with contextlib.suppress(Exception), CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:
         return ODIM if _text(file.attrs, "Conventions").startswith("ODIM") else None
     return None
 

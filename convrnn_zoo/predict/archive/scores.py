@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..._extras import need, progress_bar
 from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
-from ...data.formats.gridded import checked_store
 from ...data.readers import Frames, ReadOptions
+from ...data.untrusted import checked_store
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate, canonical, find_maps
 from ...values.labels.forecast import PROBABILITY
 from ...values.labels.form import align
