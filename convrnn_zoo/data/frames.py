@@ -26,8 +26,8 @@ from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_da
 from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
 from .files import FileError, find_date, list_files, reading
-from .formats.geotiff import TIFF, is_geotiff
-from .formats.gridded import GRIDDED, KINDS, STORE, Array, open_gridded
+from .formats import SUFFIXES, find_labelled, open_labelled
+from .formats.gridded import NETCDF, STORE, Array
 from .formats.radar import complete_gridded, find_composites, find_format, open_composites
 
 if TYPE_CHECKING:
@@ -185,11 +185,9 @@ def _list(path: Path) -> list[Path]:
     if not path.is_dir() or path.suffix.lower() == STORE:
         return [path]
     composites = find_composites(path)
-    files = [file for files in composites for file in files] or list_files(path, GRIDDED)
-    files = files or [file for file in list_files(path, TIFF) if is_geotiff(file)]
+    files = [file for files in composites for file in files] or list(filter(find_labelled, list_files(path, SUFFIXES)))
     if not files or len(composites) > 1:
-        found = f"radar files of {len(composites)} formats" if files else "none"
-        expected = ", ".join((*GRIDDED, *TIFF))
+        found, expected = f"radar files of {len(composites)} formats" if files else "none", ", ".join(SUFFIXES)
         raise FileError(f"{path}: expected a folder with files of labelled frames, {expected}; got {found}")
     return files
 
@@ -198,11 +196,11 @@ def _open_labelled(
     path: Path, variables: Sequence[str] | None, options: Mapping[str, Any]
 ) -> tuple[xr.Dataset, Layout]:
     """Opens one file of labelled frames in normal form."""
-    data = complete_gridded(open_gridded(path, next(iter(variables or ()), "")), path, variables)
+    data = complete_gridded(open_labelled(path, next(iter(variables or ()), "")), path, variables)
     leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
     leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
     names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]
-    with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
+    with reading(path, (find_labelled(path) or NETCDF).name):
         try:
             return normal_form(data, names, **options)
         except ValueError as e:
@@ -365,29 +363,20 @@ def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> 
                 raise ValueError(f"expected {expected}; got {shapes[v.name]}; {hint}")
 
 
-class LabelledArray:
-    """Array ``(T, C, H, W)`` of float32 that reads the variables of a Dataset in normal form when it is sliced.
+class _Opened(dict[int, Any]):
+    """The Dataset that the process of this number opened; empty after pickling."""
 
-    Each process opens the files again, since handles of HDF5 do not survive a fork.
-    """
+    def __reduce__(self) -> Any:
+        return _Opened, ()
 
-    dtype = "float32"
 
-    def __init__(self, open_dataset: Callable[[], tuple[xr.Dataset, Layout]], data: xr.Dataset) -> None:
-        self.open_dataset, self._opened = open_dataset, (os.getpid(), data)
-        channels = sum(v.sizes.get(CHANNEL, 1) for v in data.data_vars.values())
-        self.shape = (data.sizes["time"], channels, data.sizes["y"], data.sizes["x"])
-
-    def __getitem__(self, index: Any) -> Any:
-        process, data = self._opened
-        if process != os.getpid():
-            data, _ = self.open_dataset()
-            self._opened = os.getpid(), data
-        time, _, *place = index
-        return stack(data, data.data_vars, (time, *place))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": (0, None)}
+def _read_labelled(open_dataset: Callable[[], tuple[xr.Dataset, Layout]], opened: _Opened, index: Any) -> np.ndarray:
+    """Reads a part of a Dataset, which each process opens again, since handles of HDF5 do not survive a fork."""
+    if os.getpid() not in opened:
+        opened.clear()
+        opened[os.getpid()] = open_dataset()[0]
+    data, (time, _, *place) = opened[os.getpid()], index
+    return stack(data, data.data_vars, (time, *place))
 
 
 # ---- frames ------------------------------------------------------------------------------------------------------
@@ -397,7 +386,7 @@ class Frames:
 
     Args:
         path: path of the file, for error messages.
-        array: numbers, as a NumPy array or as an object that reads the file when it is sliced.
+        array: numbers, as a NumPy array or as an Array that reads the file when it is sliced.
         times: array ``(T,)`` of dates (UTC) of NumPy or cftime, or of ``timedelta64`` since an arbitrary time; None if
             the file does not state times.
         unit: unit of the values; ``""`` for brightness from 0 to 1; None if the file does not state it.
@@ -407,6 +396,7 @@ class Frames:
         fill_value: number that marks missing values, of all channels or of each.
         is_bytes: whether the numbers are brightness from 0 to 255.
         name: short name of the file for messages.
+        open_dataset: opens the frames with their labels, in each process that reads them; None for files without.
         dataset: the frames with their labels, in the form of :func:`labelled_frames`; None for files without labels.
         layout: names and directions of the axes in the file.
         start, stop: range of the frames in `array`. If `stop` is None, the range ends with the array.
@@ -422,6 +412,7 @@ class Frames:
     fill_value: float | tuple[float | None, ...] | None = None
     is_bytes: bool = False
     name: str = ""
+    open_dataset: Callable[[], tuple[xr.Dataset, Layout]] | None = None
     dataset: xr.Dataset | None = None
     layout: Layout = dataclasses.field(default_factory=Layout)
     start: int = 0
@@ -442,14 +433,18 @@ class Frames:
         if "time" not in data.dims or "y" not in data.dims:
             raise FileError(f"{path}: expected frames (T, H, W), got {dict(data.sizes)}")
         units = tuple(v.attrs.get("units") for v in data.data_vars.values())
+        channels = sum(v.sizes.get(CHANNEL, 1) for v in data.data_vars.values())
+        shape = (data.sizes["time"], channels, data.sizes["y"], data.sizes["x"])
+        read = partial(_read_labelled, open_dataset, _Opened({os.getpid(): data}))
         return cls(
             path=path,
-            array=LabelledArray(open_dataset, data),
+            array=Array(read, shape, np.dtype("float32")),
             times=get_times(data),
             unit=units[0] if observed is None else None,
             units=units if observed else (),
             observed=observed,
             name=path.name,
+            open_dataset=open_dataset,
             dataset=data,
             layout=layout,
         )
@@ -601,7 +596,7 @@ def _read_joined(parts: Sequence[Frames], index: Any) -> np.ndarray:
 
 
 def _open_joined(parts: Sequence[Frames]) -> tuple[xr.Dataset, Layout]:
-    opened = [p.array.open_dataset() for p in parts]
+    opened = [p.open_dataset() for p in parts if p.open_dataset]
     return join_datasets([data for data, _ in opened], [p.path for p in parts]), opened[0][1]
 
 
@@ -616,7 +611,7 @@ def join_frames(parts: Sequence[Frames]) -> Frames:
     first = parts[0]
     if len(parts) == 1:
         return first
-    if all(isinstance(p.array, LabelledArray) for p in parts):
+    if all(p.open_dataset for p in parts):
         return Frames.from_dataset(partial(_open_joined, parts), first.path, first.observed)
     for part in parts:
         if (part.channels, part.size, part.unit, part.units) != (first.channels, first.size, first.unit, first.units):

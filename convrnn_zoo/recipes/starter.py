@@ -14,7 +14,7 @@ from .._typed import describe_type
 from ..data import DataVariable, ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.datasets.variables import variable_options
-from ..data.formats.gridded import GRIDDED
+from ..data.formats import find_labelled
 from ..data.formats.radar import COARSEN, find_format
 from ..data.frames import FLOOR, ROLES, TOP
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
@@ -163,7 +163,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
     if is_radar and not is_video:
         table["coarsen"] = COARSEN if preprocessing is not None else 1
         options = dataclasses.replace(options, coarsen=table["coarsen"])
-    elif files[0].suffix.lower() in GRIDDED:
+    elif find_labelled(files[0]):
         options = _choose_variables(files[0], options, preprocessing)
     if is_video:
         frames = open_frames(files[0], options)

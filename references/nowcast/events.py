@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convrnn_zoo.data.datasets.rain import STEP
-from convrnn_zoo.data.formats.gridded import open_gridded
+from convrnn_zoo.data.formats import open_labelled
 from convrnn_zoo.data.formats.radar import COARSEN, read_composite, read_time
 
 
@@ -23,7 +23,7 @@ def read_bom(path: Path) -> Tensor:
     Raises:
         FileError: the file is damaged.
     """
-    with open_gridded(path) as data:
+    with open_labelled(path) as data:
         seconds = float(data["valid_time"] - data["start_time"])
         return torch.from_numpy(data["precipitation"].values.astype("float32")) * (3600 / seconds)
 

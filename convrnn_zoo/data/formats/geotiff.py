@@ -13,6 +13,7 @@ import numpy
 from ..._extras import need, quiet
 from ...values.labels.axes import CHANNEL
 from ..untrusted import check_chunk
+from . import Format
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,7 +30,7 @@ DATE = re.compile(
 
 def is_geotiff(path: Path) -> bool:
     """Returns whether a file is a TIFF file that states where its pixels lie; other TIFF files are images."""
-    if path.suffix.lower() not in TIFF or not path.is_file():
+    if not path.is_file():
         return False
     with path.open("rb") as file:
         head = file.read(16)
@@ -63,7 +64,7 @@ def find_date(path: Path, tags: Any) -> datetime | None:
     return None
 
 
-def open_geotiff(path: Path) -> xr.Dataset:
+def open_geotiff(path: Path, variable: str = "") -> xr.Dataset:
     """Opens a GeoTIFF as a Dataset of one variable ``(y, x)``, or ``(channel, y, x)`` if it has several bands.
 
     The variable has the name that describes its first band, if there is one, and its unit. Its date is the one in the
@@ -87,3 +88,6 @@ def open_geotiff(path: Path) -> xr.Dataset:
     if date is None:
         return data
     return data.assign_coords(time=((), numpy.datetime64(date, "ns"), {"standard_name": "time"}))
+
+
+LABELLED = (Format("GeoTIFF", TIFF, open_geotiff, is_geotiff),)

@@ -17,9 +17,9 @@ import numpy
 from ..._extras import need
 from ..._hdf5 import CheckedFile
 from ...values.labels.form import divide, part_shape
-from ..files import TIMES, FileError, reading
+from ..files import TIMES, FileError
 from ..untrusted import check_grib, check_hdf5, checked_store
-from .geotiff import TIFF, is_geotiff, open_geotiff
+from . import Format
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
 GRIB = (".grib", ".grib2", ".grb", ".grb2")
-GRIDDED = (*HDF5, ".nc", ".nc4", ".cdf", STORE, *GRIB)
-"""Suffixes of supported files. Other files are read if an installed engine of xarray recognises them."""
-KINDS = {
-    STORE: "Zarr store",
-    **dict.fromkeys(HDF5, "HDF5 file"),
-    **dict.fromkeys(GRIB, "GRIB file"),
-    **dict.fromkeys(TIFF, "GeoTIFF"),
-}
 ATTRIBUTES = (
     "scale_factor",
     "add_offset",
@@ -90,34 +82,20 @@ def is_recognised(path: Path) -> bool:
     return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
 
 
-def open_gridded(path: Path, variable: str = "") -> xr.Dataset:
-    """Opens a file or store as a Dataset with packed and missing values decoded; they are read when they are used.
+def _open_netcdf(path: Path, variable: str) -> xr.Dataset:
+    """Opens a NetCDF file, or another one that an installed engine of xarray recognises."""
+    if need("h5py", "netcdf").is_hdf5(path):
+        return _open_hdf5(path, variable)
+    if not is_recognised(path):
+        need("scipy", "netcdf")  # the engine of NetCDF-3
+        raise FileError(f"{path}: no installed engine of xarray reads it; install its engine, or leave it out")
+    return _open(path)
 
-    `variable` is the name of a variable, ``group/name`` if it is in a group. Dates are not decoded.
 
-    Raises:
-        FileError: the file is damaged, claims more than it stores, or has another format.
-        ImportError: the package that reads the format is not installed.
-    """
-    if path.is_file() and not path.stat().st_size:
-        raise FileError(f"{path} is empty, 0 bytes; get it again, or leave it out")
-    with reading(path, KINDS.get(path.suffix.lower(), "NetCDF file")):
-        if is_geotiff(path):
-            return open_geotiff(path)
-        h5py = need("h5py", "netcdf")
-        if path.suffix.lower() == STORE:
-            return _open_zarr(path, variable)
-        if path.suffix.lower() in HDF5 or h5py.is_hdf5(path):
-            check_hdf5(path)
-            return _open_hdf5(path, variable)
-        if path.suffix.lower() in GRIB:
-            need("cfgrib", "grib")  # without index files, which are pickles
-            check_grib(path)
-            return _open(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
-        if not is_recognised(path):
-            need("scipy", "netcdf")  # the engine of NetCDF-3
-            raise FileError(f"{path}: no installed engine of xarray reads it; install its engine, or leave it out")
-        return _open(path)
+def _open_grib(path: Path, variable: str) -> xr.Dataset:
+    need("cfgrib", "grib")
+    check_grib(path)
+    return _open(path, engine="cfgrib", backend_kwargs={"indexpath": ""})  # without index files, which are pickles
 
 
 def _open(path: Any, group: str = "", **kwargs: Any) -> xr.Dataset:
@@ -155,6 +133,7 @@ def _read_zarr(path: Path, name: str, index: Any) -> Any:
 
 def _open_hdf5(path: Path, variable: str) -> xr.Dataset:
     h5py, arrays = need("h5py", "netcdf"), dict[str, Array]()
+    check_hdf5(path)
     with CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:
         items: dict[str, Any] = {}
         file.visititems(lambda name, item: items.update({name: item}))
@@ -276,3 +255,12 @@ def _plain(key: str, value: Any, dtype: Any) -> Any:
 def _fits(value: float, dtype: Any) -> bool:
     """Returns whether an integer dtype can store a number, as signed or unsigned (attribute ``_Unsigned``)."""
     return math.isfinite(value) and value % 1 == 0 and abs(value) < 2.0 ** (8 * dtype.itemsize)
+
+
+NETCDF = Format("NetCDF file", (".nc", ".nc4", ".cdf"), _open_netcdf)
+LABELLED = (
+    Format("HDF5 file", HDF5, _open_hdf5),
+    NETCDF,
+    Format("Zarr store", (STORE,), _open_zarr),
+    Format("GRIB file", GRIB, _open_grib),
+)

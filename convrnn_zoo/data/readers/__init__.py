@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..files import FileError, list_files, natural_key
-from ..formats.geotiff import is_geotiff
-from ..formats.gridded import GRIDDED, is_recognised
+from ..formats import SUFFIXES, find_labelled
+from ..formats.gridded import is_recognised
 from ..formats.radar import COARSEN, find_composites, find_format
 from ..frames import Frames, ReadOptions, join_frames
-from .images import TIFF, VIDEO_READERS, find_clips, find_reader, list_images, open_clip
+from .images import VIDEO_READERS, find_clips, find_reader, list_images, open_clip
 from .numpy import open_npy, open_npz
 
 
@@ -22,22 +22,16 @@ def open_labelled(path: Path, options: ReadOptions) -> Frames:
     return Frames.from_files([path], options)
 
 
-def open_tiff(path: Path, options: ReadOptions) -> Frames:
-    """Opens a GeoTIFF as labelled frames, and another TIFF file as an image."""
-    return (open_labelled if is_geotiff(path) else open_clip)(path, options)
-
-
 def is_clip(path: Path) -> bool:
     """Returns whether a path is a video, an image with several pages or a folder of images, but not of GeoTIFFs."""
     files = list_images(path)[:1] if path.is_dir() else [path]
-    return find_reader(path) is not None and not any(map(is_geotiff, files))
+    return find_reader(path) is not None and not any(map(find_labelled, files))
 
 
 ARRAY_READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
     ".npy": open_npy,
     ".npz": open_npz,
-    **dict.fromkeys(GRIDDED, open_labelled),
-    **dict.fromkeys(TIFF, open_tiff),
+    **dict.fromkeys(SUFFIXES, open_labelled),
 }
 """Readers of arrays of frames by the suffix of the file."""
 FRAME_SUFFIXES = (*ARRAY_READERS, *VIDEO_READERS)
@@ -54,15 +48,17 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    reader = open_labelled if find_format(path) else ARRAY_READERS.get(path.suffix.lower())
-    if reader is None and is_clip(path):
-        reader = open_clip
-    if reader is None and path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
+    if find_format(path) or find_labelled(path):
         reader = open_labelled
-    if reader is None:
+    elif is_clip(path):
+        reader = open_clip
+    elif path.suffix.lower() in ARRAY_READERS:
+        reader = ARRAY_READERS[path.suffix.lower()]
+    elif path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
+        reader = open_labelled
+    else:
         raise FileError(f"{path}: unknown format; expected {', '.join(FRAME_SUFFIXES)} or a folder of images")
-    is_labelled = reader is open_labelled or is_geotiff(path)
-    if not is_labelled and (options.sel or options.dims):
+    if reader is not open_labelled and (options.sel or options.dims):
         key = "sel" if options.sel else "dims"
         raise FileError(f"{path} does not name its dimensions, which data.{key} needs; leave data.{key} out")
     return reader(path, options)
