@@ -17,8 +17,8 @@ from torch import Tensor
 from convrnn_zoo import Metric, from_pretrained
 from convrnn_zoo.cli._options import output_directory
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
 from convrnn_zoo.data.datasets.labelled_sequences import LazySequences
+from convrnn_zoo.data.datasets.moving_mnist import DIRECTIONS, DigitMotion
 from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import accuracy, accuracy_interval, compute_logits, load_labelled, percent

@@ -11,7 +11,7 @@ import numpy as np
 
 from convrnn_zoo._extras import need
 from convrnn_zoo.data import FRAME_DATASETS, FrameSequences, Labelled, split_in_time
-from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, DigitMotion
+from convrnn_zoo.data.datasets.moving_mnist import DIRECTIONS, DigitMotion
 from convrnn_zoo.data.datasets.rain import read_events
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.data.formats.radar import COARSEN

@@ -10,8 +10,7 @@ from typing import Any
 
 from .._hints import similar
 from .._typed import read
-from .datasets.digit_motion import DigitMotion
-from .datasets.frame_dataset import FrameDataset
+from .datasets.frame_dataset import Channels, FrameDataset, split_channels
 from .datasets.frame_files import ArrayFrames, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (
     CroppedSequences,
@@ -23,12 +22,11 @@ from .datasets.frame_sequences import (
     split_in_time,
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
-from .datasets.moving_mnist import MovingFashionMNIST, MovingMNIST
+from .datasets.moving_mnist import DigitMotion, MovingFashionMNIST, MovingMNIST
 from .datasets.radhar import RadHAR
 from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.splits import RecipeDataset
-from .datasets.variables import Channels, split_channels
 from .datasets.video_folder import VideoFolder
 from .events import voxel_grid
 from .frames import DataVariable, labelled_frames, split_at_gaps

@@ -10,7 +10,7 @@ from typing import Any
 from .. import _checks as check
 from .._typed import field
 from ..data import ReadOptions
-from ..data.datasets.variables import variable_options
+from ..data.datasets.frame_dataset import variable_options
 from ..data.frames import ROLES
 from ..data.readers import COARSEN, Frames
 from ..models import Ensemble, EnsembleForecaster, Forecaster

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from .._typed import describe_type
 from ..data import DataVariable, ReadOptions, labelled_frames, open_frames, read_dataset
+from ..data.datasets.frame_dataset import variable_options
 from ..data.datasets.frame_sequences import time_bounds
-from ..data.datasets.variables import variable_options
 from ..data.formats import find_labelled
 from ..data.formats.radar import COARSEN, find_format
 from ..data.frames import FLOOR, ROLES, TOP

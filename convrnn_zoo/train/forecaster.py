@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .._autocast import no_autocast
 from .._extras import need
 from ..data import CustomSequences, FrameDataset, FrameSequences
-from ..data.datasets.checks import check_values
+from ..data.datasets.frame_dataset import check_values
 from ..data.frames import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit

@@ -21,16 +21,6 @@ _HEADROOM = 1.2
 """Upper limit of encoded forecasts in the logarithmic encoding, in which `top` is 1."""
 
 
-def normalize_rain(rate: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
-    """Converts rain rates R in mm/h to reflectivity ``Z = a R^b``, of which 0 to 60 dBZ are normalised to -1 to 1."""
-    return (10 * (a * rate.clamp_min(0) ** b + 1e-16).log10()).clamp(0.0, 60.0) / 30 - 1
-
-
-def denormalize_rain(x: Tensor, a: float = 200.0, b: float = 1.6) -> Tensor:
-    """Converts normalised reflectivity to rain rates in mm/h; the inverse of :func:`normalize_rain`."""
-    return (10 ** (3 * (x + 1)) / a) ** (1 / b)
-
-
 def find_marker(values: Tensor, unit: str) -> float | None:
     """Returns a number among known values that marks missing ones, such as -9999 or netCDF's 9.97e36; else None.
 
@@ -78,7 +68,7 @@ class Encoding(JsonObject):
             floor, span = self._log
             return (frames.nan_to_num(0).clamp_min(0) / floor).log1p() / span
         if self.encoding == "dbz":
-            return normalize_rain(frames.nan_to_num(0))
+            return (10 * (200.0 * frames.nan_to_num(0).clamp_min(0) ** 1.6 + 1e-16).log10()).clamp(0.0, 60.0) / 30 - 1
         if self.encoding == "standardize":
             frames = (frames - self._constant("mean", frames)) / self._constant("std", frames)
         return frames.nan_to_num(0)
@@ -89,7 +79,7 @@ class Encoding(JsonObject):
             floor, span = self._log
             return (output.clamp(0.0, _HEADROOM) * span).expm1() * floor
         if self.encoding == "dbz":
-            return denormalize_rain(output)
+            return (10 ** (3 * (output + 1)) / 200.0) ** (1 / 1.6)
         if self.encoding == "standardize":
             output = output * self._constant("std", output) + self._constant("mean", output)
         # Bounds of one type: torch cannot export a clamp to an int and a float.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,11 +23,17 @@ def to_tensor(name: str, x: Any) -> Tensor:
         if x.is_complex() or x.layout != torch.strided or x.is_nested:
             raise TypeError(f"{name} must be a dense tensor of real numbers, got {check.describe(x)}, {x.layout}")
         return x
-    if _is_numpy(x):
-        return _from_numpy(name, x)
+    if isinstance(x, np.ndarray):
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}; pass floats or integers")
+        if isinstance(x, np.ma.MaskedArray):
+            x = x.astype("float64" if x.dtype.itemsize > 4 else "float32").filled(np.nan)
+        x = x.astype("float64" if x.dtype.itemsize > 8 else x.dtype.newbyteorder("="), order="C", copy=False)
+        shared = x.flags.writeable and all(stride >= 0 for stride in x.strides)
+        return torch.from_numpy(x if shared else x.copy())
     if isinstance(x, list | tuple):
         try:
-            if any(isinstance(part, Tensor) or _is_numpy(part) for part in x):
+            if any(isinstance(part, Tensor | np.ndarray) for part in x):
                 return torch.stack([to_tensor(f"{name}[{i}]", part) for i, part in enumerate(x)])
             return torch.tensor(x)
         except (ValueError, RuntimeError) as e:
@@ -36,18 +43,3 @@ def to_tensor(name: str, x: Any) -> Tensor:
     kind = f"{type(x).__module__}.{type(x).__qualname__}"
     hint = "pass its values as an array, such as x.values" if hasattr(x, "values") else "convert it with numpy.asarray"
     raise TypeError(f"{name} must be a tensor or a NumPy array, got {kind}; {hint}")
-
-
-def _is_numpy(x: object) -> bool:
-    return any((kind.__module__, kind.__name__) == ("numpy", "ndarray") for kind in type(x).__mro__)
-
-
-def _from_numpy(name: str, x: Any) -> Tensor:
-    """Converts a NumPy array without importing NumPy, which is optional."""
-    if x.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}; pass floats or integers")
-    if hasattr(x, "filled"):
-        x = x.astype("float64" if x.dtype.itemsize > 4 else "float32").filled(float("nan"))
-    x = x.astype("float64" if x.dtype.itemsize > 8 else x.dtype.newbyteorder("="), order="C", copy=False)
-    shared = x.flags.writeable and all(stride >= 0 for stride in x.strides)
-    return torch.from_numpy(x if shared else x.copy())

@@ -182,14 +182,10 @@ def rain_depth(unit: str) -> float | None:
 
 
 def _depth(unit: str, *targets: str) -> float | None:
-    quantity = parse_unit(unit)
-    if quantity is None:
-        return None
-    for target in targets:
-        if quantity.is_compatible_with(target):
-            value = float(quantity.to(target).magnitude)
-            return round(value, 9) if math.isfinite(value) and value > 0 else None
-    return None
+    quantity: Any = parse_unit(unit)
+    target = next((t for t in targets if quantity is not None and quantity.is_compatible_with(t)), None)
+    value = float(quantity.to(target).magnitude) if target else 0.0
+    return round(value, 9) if 0 < value < math.inf else None
 
 
 def conversion(

@@ -9,7 +9,7 @@ import torch
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS
 from convrnn_zoo.cli.demo import SAMPLE
-from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS
+from convrnn_zoo.data.datasets.moving_mnist import DIRECTIONS
 from tests.helpers.command_line import run
 
 CLIPS = SAMPLE.with_name("digit_motion.npz")

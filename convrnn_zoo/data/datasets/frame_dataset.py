@@ -1,23 +1,36 @@
-"""Base class of datasets for forecasting."""
+"""Base class of datasets for forecasting, the channels of their frames, and checks of their values."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...values.preprocessing import Preprocessing, Variable
-from ...values.steps import Step
+from ...values.preprocessing import Preprocessing, Variable, find_marker
+from ...values.steps import Step, describe_step, mean_minutes
+from ...values.units import is_rain
 from ..frames import FLOOR, ROLES, TOP, DataVariable
-from ..readers import ReadOptions
-from .checks import ValidRange
+from ..readers import FileError, Frames, ReadOptions
 from .frame_sequences import FrameSequences
 from .splits import RecipeDataset
-from .variables import encoding_fields
 
 RAIN_THRESHOLDS = (0.5, 2.0, 5.0, 10.0)
 """Default thresholds in mm/h of the scores of rain forecasts."""
+WET, WET_STRIDE = 0.1, 7
+"""Lowest rain rate in mm/h (or brightness) of a wet pixel. Every seventh wet pixel is checked for values in dBZ."""
+MAX_READ = 64
+"""Number of equally spaced frames that are checked in a file that is not in memory."""
+
+
+class ValidRange(NamedTuple):
+    """Unit and range of valid values of all frames or of one variable. Error messages contain `name`."""
+
+    unit: str
+    valid_min: float | None = None
+    valid_max: float | None = None
+    name: str = ""
 
 
 class FrameDataset(RecipeDataset):
@@ -55,13 +68,14 @@ class FrameDataset(RecipeDataset):
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns the sequences of ``"train"``, ``"validation"`` or ``"test"``.
 
-        A sequence has `inputs` input frames, then `horizon` frames to forecast. No frame is forecast in two splits.
+        A sequence has `inputs` input frames, then `horizon` frames to forecast. No frame is forecast in two splits. A
+        subclass implements this method or :meth:`load_splits`.
 
         Raises:
             FileNotFoundError: the path is None, does not exist, or contains no file of this dataset.
             ValueError: a file is damaged, a unit is not convertible, frame sizes differ, or no sequence is long enough.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement load")
+        return self.load_splits(path, [split], inputs, horizon)[0]
 
     def load_splits(
         self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
@@ -127,3 +141,142 @@ def mean_and_std(sequences: FrameSequences) -> tuple[Tensor, Tensor]:
     count = total(torch.isfinite)
     mean = total(lambda x: x.nan_to_num(0)) / count
     return mean, (total(lambda x: (x - mean[:, None]).nan_to_num(0).square()) / count).sqrt()
+
+
+# ---- channels ----------------------------------------------------------------------------------------------------
+def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Returns the preprocessing fields that describe the encoding of `source`, a :class:`DataVariable` or a dataset.
+
+    `mean` and `std` are the statistics of the channels in the training split. `name` appears in error messages.
+    """
+    fields = {"encoding": source.encoding, "lowest": source.valid_min, "highest": source.valid_max}
+    if source.encoding == "log":
+        lowest = 0.0 if source.valid_min is None else source.valid_min
+        return fields | {"floor": source.floor, "top": source.top, "lowest": lowest}
+    if source.encoding == "standardize":
+        if not all(s > 0 for s in std):
+            raise ValueError(f'{name} is constant in the training split; use encoding = "none", or leave it out')
+        return fields | {"mean": tuple(mean), "std": tuple(std)}
+    return fields
+
+
+class Channels(NamedTuple):
+    """Frames ``(…, T, C, H, W)`` split into observed, static and future channels."""
+
+    frames: Tensor
+    """Observed variables ``(…, T, V, H, W)``."""
+    static: Tensor | None
+    """Static maps ``(…, S, H, W)``."""
+    future: Tensor | None
+    """Inputs ``(…, T, F, H, W)`` that are also known at the times to forecast."""
+
+
+def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
+    """Splits the channels of frames into observed variables, static maps and known future inputs.
+
+    Args:
+        frames: ``(…, T, C, H, W)``, whose channels are the variables, then the future inputs, then the static maps.
+        values: preprocessing that lists the variables of each role. If it lists none, all channels are observed.
+
+    Example:
+        >>> import torch
+        >>> from convrnn_zoo import Variable
+        >>> values = Preprocessing(variables=(Variable(name="rain"),), static=(Variable(name="elevation"),))
+        >>> parts = split_channels(torch.zeros(2, 5, 2, 8, 8), values)
+        >>> tuple(parts.frames.shape), tuple(parts.static.shape), parts.future
+        ((2, 5, 1, 8, 8), (2, 1, 8, 8), None)
+    """
+    if values is None or not values.variables:
+        return Channels(frames, None, None)
+    names = [v.name for v in (*values.variables, *values.future, *values.static)]
+    if frames.shape[-3] != len(names):
+        raise ValueError(f"expected {len(names)} channels ({', '.join(names)}), got {frames.shape[-3]}")
+    observed, future, static = frames.split([len(values.variables), len(values.future), len(values.static)], dim=-3)
+    return Channels(observed, static.select(-4, 0) if values.static else None, future if values.future else None)
+
+
+def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, Any]:
+    """Returns fields of :class:`ReadOptions` with the variables of a model and the fill values in `options`."""
+    fills = {v.name: v.fill_value for v in options.all_variables}
+    return {
+        role: tuple(
+            DataVariable(name=v.name, unit=v.unit or None, fill_value=fills.get(v.name)) for v in getattr(values, role)
+        )
+        for role in ROLES
+    }
+
+
+# ---- checks --------------------------------------------------------------------------------------------------------
+def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[ValidRange]) -> None:
+    """Raises FileError if values cannot be in their unit. The message names the key of ``[data]`` to correct.
+
+    `parts` are tensors of frames ``(T, C, H, W)``, NaN where values are missing. `ranges` has one item for each
+    channel, or one for all. Rain rates are also rejected if they look like dBZ, unless their range has a `valid_max`.
+    """
+    wet: list[list[Tensor]] = [[] for _ in ranges]
+    labels = [f"{name}: {r.name}" if r.name else str(name) for r in ranges]
+    for part in parts:
+        for i, valid in enumerate(ranges):
+            values = part[:, i] if len(ranges) > 1 else part
+            _check_range(values, labels[i], valid)
+            if is_rain(valid.unit) and valid.valid_max is None:
+                wet[i].append(values[values > WET][::WET_STRIDE])
+    for label, rates in zip(labels, wet, strict=True):
+        rain = torch.cat([torch.empty(0), *rates])
+        if len(rain) and rain.median() >= 10 and 20 < rain.max() <= 80:
+            reason = f"half of the wet values exceed {rain.median():g}, as those in dBZ do"
+            raise FileError(f"{label}: {reason}; convert them, correct data.unit, or set data.valid_max of rain rates")
+
+
+def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
+    """Applies :func:`check_values` to all frames in memory, and to :data:`MAX_READ` frames of each file on disk."""
+    for frames in files:
+        starts: Sequence[int] = range(0, len(frames), MAX_READ)
+        step = MAX_READ
+        if not frames.is_loaded:
+            numbers = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames)), dtype=torch.float64)
+            starts, step = numbers.long().tolist(), 1
+        check_values((frames.read(t, t + step) for t in starts), frames.path, ranges)
+
+
+def check_steps(files: Sequence[Frames], step: Step | None) -> None:
+    """Raises FileError if files state different steps of time and there is no `step` of the recipe to compare with.
+
+    The minutes of the most frequent steps may differ by 15 %, since months have 28 to 31 days.
+    """
+    stated = [f for f in files if f.step] if step is None else []
+    for frames in stated[1:]:
+        steps = [f.step or 0.0 for f in (stated[0], frames)]
+        first, other = map(mean_minutes, steps)
+        if not first / 1.15 < other < first * 1.15:
+            words = list(map(describe_step, steps))
+            raise FileError(
+                f"{stated[0].path} has a step of {words[0]}, and {frames.path} of {words[1]}; set data.step in the "
+                "recipe, and leave out the files with another step"
+            )
+
+
+def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
+    """Raises FileError if values are infinite, out of the valid range, or look like markers of missing values."""
+    unit, valid_min, valid_max, _ = valid
+    values = values[~values.isnan()]
+    if not len(values):
+        return
+    low, high = values.min().item(), values.max().item()
+    summary = f"{name}: values from {low:g} to {high:g}"
+    if math.isinf(low) or math.isinf(high):
+        raise FileError(f"{summary}, expected finite ones; replace infinite values by NaN")
+    if (value := find_marker(values, unit)) is not None:
+        raise FileError(
+            f"{summary}; write data.fill_value = {value:.9g}, or the number that the file stores for it, if it "
+            "marks missing values, or correct them"
+        )
+    rain = is_rain(unit)
+    valid_min = 0.0 if rain and valid_min is None else valid_min
+    span = 0.0 if valid_min is None or valid_max is None else valid_max - valid_min
+    fix = "or set data.fill_value if it marks missing values"
+    if valid_min is not None and low < valid_min - (1e-2 if rain else max(0.1 * span, 1e-2)):
+        hint = "convert dBZ to mm/h, or state data.unit" if rain else "correct data.valid_min or data.unit"
+        raise FileError(f"{summary}, and data.unit = {unit!r} expects {valid_min:g} or more; {hint}, {fix}")
+    if valid_max is not None and high > valid_max + max(0.1 * span, 1e-2 * abs(valid_max)):
+        raise FileError(f"{summary}, above data.valid_max = {valid_max:g}; correct it or data.unit, {fix}")

@@ -23,8 +23,7 @@ from ..formats.radar import find_format
 from ..frames import FLOOR, ROLES, TOP, DataVariable, split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, find_sources, join_frames, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
-from .checks import WET, check_files, check_steps
-from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
+from .frame_dataset import RAIN_THRESHOLDS, WET, FrameDataset, check_files, check_steps
 from .frame_sequences import (
     CroppedSequences,
     FrameSequences,
@@ -213,10 +212,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
             raise ValueError(f"{path}: {small[0].name} is {size}, smaller than data.crop = {self.crop}; reduce it")
         height, width = (self.crop, self.crop) if self.crop else files[0].size
         return Window(length, height, width, self.stride or max(1, (self.crop or 8) // 8))
-
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """Returns the sequences of one split; see :meth:`FrameDataset.load`."""
-        return self.load_splits(path, [split], inputs, horizon)[0]
 
     def load_splits(
         self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int

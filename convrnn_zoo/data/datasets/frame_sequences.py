@@ -52,9 +52,6 @@ class FrameSequences(Dataset[FrameSequence]):
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must implement __len__")
 
-    def __getitem__(self, index: int) -> FrameSequence:
-        raise NotImplementedError(f"{type(self).__name__} must implement __getitem__")
-
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 

@@ -55,14 +55,10 @@ class RainComposites(FrameDataset):
         """Returns the options for reading radar files: rain rates in mm/h, averaged to 2 km."""
         return ReadOptions(unit=self.unit, coarsen=COARSEN)
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> CroppedSequences:
-        """Returns the 128×128 km crops of one split. The test split is the last third of each rain event."""
-        return self.load_splits(path, [split], inputs, horizon)[0]
-
     def load_splits(
         self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
     ) -> Sequence[CroppedSequences]:
-        """Returns the sequences of several splits, which share the frames of the two events."""
+        """Returns the 128×128 km crops of several splits. The test split is the last third of each rain event."""
         path = resolve_path(path, self.title, self.hint)
         events = read_events(path, COARSEN, DAYS)
         if not events:

@@ -46,13 +46,12 @@ def _import(importer: str, source: Any, **options: Any) -> tuple[Any, dict[str, 
 @contextlib.contextmanager
 def _open_hdf5(path: Path) -> Iterator[tuple[Any, Any]]:
     """Opens an HDF5 file for h5py and for pysteps, after a check."""
-    h5py, content = need("h5py", "radar"), path.read_bytes()
-    check_hdf5(path, "radar composite in HDF5")
-    with reading(path, "radar composite in HDF5"), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
+    content, kind = path.read_bytes(), "radar composite in HDF5"
+    check_hdf5(path, kind)
+    with reading(path, kind), need("h5py", "radar").File(CheckedFile(io.BytesIO(content)), "r") as file:
         sizes = [0]
         file.visititems(lambda name, item: sizes.append(getattr(item, "nbytes", 0)))
-    check_claimed_size(path, max(sizes), len(content))
-    with reading(path, "radar composite in HDF5"), h5py.File(CheckedFile(io.BytesIO(content)), "r") as file:
+        check_claimed_size(path, max(sizes), len(content))
         yield file, CheckedFile(io.BytesIO(content))
 
 

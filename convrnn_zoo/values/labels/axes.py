@@ -38,13 +38,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     CHANNEL: ("Z", "vertical"),
 }
 """Keys of cf_xarray for ``axis``, ``standard_name`` and units of coordinates, by the dimension that they describe."""
-PLACES = {
-    "y": ("latitude", "projection_y_coordinate", "grid_latitude"),
-    "x": ("longitude", "projection_x_coordinate", "grid_longitude"),
-}
-"""Standard names of coordinates that state positions on the earth: these rise to the north and to the east."""
 PLACE_NAMES = ("lat", "latitude", "rlat", "northing", "lon", "longitude", "rlon", "easting")
-"""Names of such coordinates, in lower case."""
+"""Names of coordinates that state positions on the earth, in lower case: these rise to the north and to the east."""
 AXIS_ANGLES = (("y", "latitude"), ("x", "longitude"))
 """Axes with the angle that rises along them."""
 KM_PER_DEGREE = 111.195
@@ -149,7 +144,10 @@ def canonical(
     attrs = array.attrs
     dim = next((d for d, axis in names.items() if axis == "time"), None)
     times = _find_time(array, dim, array.coords if variables is None else variables)
-    array = _drop_time(array, names)
+    for name, c in array.coords.items():  # those of WRF are (time, y, x), and do not change
+        if c.ndim == 3 and {names.get(d) for d in c.dims} == {"time", "y", "x"}:
+            first = c.variable[{dim: 0}]
+            array = array.assign_coords({name: first}) if (c.variable == first).all() else array
     moments = [n for n, c in array.coords.items() if n == "time" or "time" in [names.get(d) for d in c.dims]]
     clashes = [n for n in names.values() if n in array.coords and [names[d] for d in array[n].dims] != [n]]
     array = array.drop_vars({*moments, *clashes})
@@ -388,15 +386,4 @@ def _is_reversed(array: xr.DataArray, axis: str) -> bool:
 def _is_place(place: xr.DataArray, axis: str, data: xr.DataArray) -> bool:
     name, units = place.attrs.get("standard_name", ""), str(place.attrs.get("units", ""))
     is_length = conversion(units, "km") is not None if units else bool(_projection(data))
-    return name in PLACES[axis] or units.startswith("degree") or is_length or str(place.name).lower() in PLACE_NAMES
-
-
-def _drop_time(array: xr.DataArray, names: Mapping[Hashable, str]) -> xr.DataArray:
-    """Returns an array whose coordinates ``(time, y, x)``, as those of WRF, are ``(y, x)`` if they do not change."""
-    time = next((d for d, axis in names.items() if axis == "time"), None)
-    for name, c in array.coords.items():
-        if c.ndim == 3 and {names.get(d) for d in c.dims} == {"time", "y", "x"}:
-            first = c.variable[{time: 0}]
-            if (c.variable == first).all():
-                array = array.assign_coords({name: first})
-    return array
+    return name in ATTRIBUTES[axis] or units.startswith("degree") or is_length or str(place.name).lower() in PLACE_NAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -38,34 +38,14 @@ DEFAULT_FILLS = {
 _NO_NETCDF = {"compressor", "compressors", "fill_value", "rasterio_dtype"}  # keys of ``encoding`` of other formats
 
 
-def is_data_array(x: Any) -> TypeGuard[xr.DataArray]:
-    """Returns whether an object is an ``xarray.DataArray``, without importing xarray."""
-    return _is_xarray(x, "DataArray")
-
-
-def is_labelled(x: Any) -> TypeGuard[xr.Dataset | xr.DataArray]:
+def is_labelled(x: Any, names: Sequence[str] = ("DataArray", "Dataset")) -> TypeGuard[xr.Dataset | xr.DataArray]:
     """Returns whether an object is a DataArray or a Dataset of xarray, without importing xarray."""
-    return _is_xarray(x, "DataArray", "Dataset")
-
-
-def _is_xarray(x: object, *names: str) -> bool:
     return any(c.__module__.partition(".")[0] == "xarray" and c.__name__ in names for c in type(x).__mro__)
 
 
-class _Stored(NamedTuple):
-    """How the numbers of a variable are stored."""
-
-    dtype: np.dtype
-    scale: float
-    offset: float
-    start: int | None
-    """Lowest number as which xarray reads the stored integers; None without the attribute ``_Unsigned``."""
-
-    def unpack(self, value: Any) -> float:
-        """Returns the value of a stored number."""
-        size = 2 ** (8 * self.dtype.itemsize)
-        number = float(value) if self.start is None else (float(value) - self.start) % size + self.start
-        return number * self.scale + self.offset
+def is_data_array(x: Any) -> TypeGuard[xr.DataArray]:
+    """Returns whether an object is an ``xarray.DataArray``, without importing xarray."""
+    return is_labelled(x, ("DataArray",))
 
 
 def decode_values(variable: xr.Variable, fill_value: float | None = None) -> xr.Variable:
@@ -84,9 +64,13 @@ def decode_values(variable: xr.Variable, fill_value: float | None = None) -> xr.
     scale, offset = (float(encoding.get(k, default)) for k, default in (("scale_factor", 1), ("add_offset", 0)))
     if scale == 0:
         raise ValueError("scale_factor is 0")
-    start = None if sign is None else 0 if sign == "u" else -(2 ** (8 * dtype.itemsize - 1))
-    stored = _Stored(dtype, scale, offset, start)
-    low, high = _find_limits(attrs, stored)
+    size = 2 ** (8 * dtype.itemsize)
+    start = 0 if sign == "u" else -size // 2
+
+    def unpack(stored: Any) -> float:
+        return (float(stored) if sign is None else (float(stored) - start) % size + start) * scale + offset
+
+    low, high = _find_limits(attrs, dtype, unpack, scale)
     fills = [*np.ravel(encoding["missing_value"])] if sign and "missing_value" in encoding else []
     fills += [] if fill_value is None else [fill_value]
     is_netcdf = (
@@ -98,7 +82,7 @@ def decode_values(variable: xr.Variable, fill_value: float | None = None) -> xr.
         _mask,
         low=low,
         high=high,
-        fills=[stored.unpack(f) for f in fills],
+        fills=[unpack(f) for f in fills],
         slack=1e-3 * abs(scale) if dtype.kind in "iu" else 0.0,
         factor=1 / 255 if is_bytes else 1.0,
     )
@@ -112,14 +96,15 @@ def decode_values(variable: xr.Variable, fill_value: float | None = None) -> xr.
     return result
 
 
-def _find_limits(attrs: Mapping[Any, Any], stored: _Stored) -> tuple[float | None, float | None]:
+def _find_limits(
+    attrs: Mapping[Any, Any], dtype: np.dtype, unpack: Callable[[Any], float], scale: float
+) -> tuple[float | None, float | None]:
     """Returns the lowest and the highest valid value; limits of integers are stored numbers."""
     limits = {k: np.ravel(attrs[k]).tolist() for k in ("valid_range", "valid_min", "valid_max") if k in attrs}
     low, high = limits["valid_range"] if len(limits.get("valid_range", ())) == 2 else (None, None)
     low, high = next(iter(limits.get("valid_min", [low])), None), next(iter(limits.get("valid_max", [high])), None)
-    if stored.dtype.kind in "iu" and not any(np.asarray(attrs[k]).dtype.kind == "f" for k in limits):
-        low, high = (None if v is None else stored.unpack(v) for v in (low, high))
-        low, high = (low, high) if stored.scale > 0 else (high, low)
+    if dtype.kind in "iu" and not any(np.asarray(attrs[k]).dtype.kind == "f" for k in limits):
+        low, high = (None if v is None else unpack(v) for v in ((low, high) if scale > 0 else (high, low)))
     return None if low is None else float(low), None if high is None else float(high)
 
 
@@ -476,10 +461,8 @@ def to_units(
     periods = get_periods(data)
     if periods is None and step is not None and not isinstance(step, str):
         periods = step
-    result = data[list(units)]
-    for name, unit in units.items():
-        result = result.assign({name: in_unit(data[name], unit, periods=periods, relation=relation)})
-    return result
+    converted = {n: in_unit(data[n], unit, periods=periods, relation=relation) for n, unit in units.items()}
+    return data[list(units)].assign(converted)
 
 
 def stack(data: xr.Dataset, names: Iterable[Any], index: Sequence[Any] = ()) -> np.ndarray:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data.datasets.digit_motion import DIRECTIONS, LABEL_FILES, LENGTHS, DigitMotion
-from convrnn_zoo.data.datasets.moving_mnist import FILES
+from convrnn_zoo.data.datasets.moving_mnist import DIRECTIONS, FILES, LABEL_FILES, LENGTHS, DigitMotion
 from tests.helpers.made_data import write_idx
 
 COUNTS = {"train": 80, "test": 40}
