@@ -46,6 +46,17 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise FileError(f"{path} is not a valid {kind} ({reason}); check that it is complete, or leave it out") from e
 
 
+@contextlib.contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Context manager that turns a ValueError about the content of a file into a :class:`FileError` that names it."""
+    try:
+        yield
+    except FileError:
+        raise
+    except ValueError as e:
+        raise FileError(f"{path}: {e}") from e
+
+
 def check_claimed_size(path: Path, claimed: int, stored: int, max_ratio: int = MAX_RATIO) -> None:
     """Raises FileError if the header of a damaged or malicious file states far more bytes than are stored."""
     if claimed > LARGE and claimed > max_ratio * max(stored, 1):

@@ -25,7 +25,7 @@ from ..values.labels.form import align, choose_variable, in_unit, is_labelled, n
 from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_dated, list_dates, to_minutes
 from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
-from .files import FileError, find_date, list_files, reading
+from .files import FileError, find_date, list_files, naming, reading
 from .formats import SUFFIXES, find_labelled, open_labelled
 from .formats.gridded import NETCDF, STORE, Array
 from .formats.radar import complete_gridded, find_composites, find_format, open_composites
@@ -162,16 +162,11 @@ def read_labelled(
         return join_datasets([data], ["the frames"]), layout
     paths = [file for path in (source if isinstance(source, list | tuple) else [source]) for file in _list(Path(path))]
     if all(map(find_format, paths)):
-        try:
+        with naming(paths[0]):
             data = open_composites(paths, coarsen)
             notes = {str(n): v.attrs["comment"] for n, v in data.data_vars.items() if "comment" in v.attrs}
             data, layout = normal_form(data, variables, **options)
-            data = data.assign({n: data[n].assign_attrs(comment=note) for n, note in notes.items() if n in data})
-            return data, layout
-        except FileError:
-            raise
-        except ValueError as e:
-            raise FileError(f"{paths[0]}: {e}") from e
+            return data.assign({n: data[n].assign_attrs(comment=c) for n, c in notes.items() if n in data}), layout
     groups = {v.rpartition("/")[0] for v in variables or ()}
     if len(groups) > 1:
         listed = ", ".join(variables or ())
@@ -200,11 +195,8 @@ def _open_labelled(
     leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
     leaves = {n: leaf if leaf in data.data_vars else f"{leaf}_frames" for n, leaf in leaves.items()}
     names = None if variables is None else [leaf if leaf in data.data_vars else n for n, leaf in leaves.items()]
-    with reading(path, (find_labelled(path) or NETCDF).name):
-        try:
-            return normal_form(data, names, **options)
-        except ValueError as e:
-            raise FileError(f"{path}: {e}") from e
+    with reading(path, (find_labelled(path) or NETCDF).name), naming(path):
+        return normal_form(data, names, **options)
 
 
 # ---- several sources -----------------------------------------------------------------------------------------------
@@ -314,7 +306,7 @@ def read_variables(source: Any, options: ReadOptions) -> tuple[xr.Dataset, Layou
             raise
         (data, layout), names = read_labelled(source, **kwargs), None
     path = "archive" if is_labelled(source) else source[0]
-    try:
+    with naming(path):
         if listed:
             for name, array in data.data_vars.items():
                 if extra := {*array.dims} - {"time", "y", "x"}:
@@ -330,8 +322,6 @@ def read_variables(source: Any, options: ReadOptions) -> tuple[xr.Dataset, Layou
             units = {str(name): options.unit}
         relation: Any = tuple(options.rain_relation)
         data = to_units(data, units, find_step(get_times(data)) or options.step, relation)
-    except ValueError as e:
-        raise FileError(f"{path}: {e}") from e
     if data.sizes.get(MEMBER) == 1:
         data = data.isel({MEMBER: 0})
     if MEMBER in data.dims:

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..._typed import field, read
 from ...values.log_mel import LogMel
 from ...values.tensors import to_tensor
-from ..files import FEW, FileError, list_dir, reading
+from ..files import FEW, FileError, list_dir, naming, reading
 from ..readers.audio import AUDIO, read_sound, sample_rate
 from ..readers.sequences import RECORDING_READERS, Recording, as_sequence
 from .splits import (
@@ -336,10 +336,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             error = FileError if path.is_file() else FileNotFoundError
             expected = f"{' or '.join(ARCHIVES)} files, or a folder of {', '.join(SINGLES)} files for each class"
             raise error(f"{path}: expected {expected}")
-        try:
+        with naming(path):
             check_shapes([(r.name, r.values) for r in recordings])
-        except ValueError as e:
-            raise FileError(f"{path}: {e}") from e
         return recordings
 
     def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
@@ -358,16 +356,19 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             groups = self.find_groups(files, path)
             recordings = [r._replace(group=group) for r, group in zip(recordings, groups, strict=True)]
         classes = sorted({r.label for r in recordings}, key=label_key)
-        try:
+        with naming(path):
             names = name_classes(classes, self.label_names)
             named = [r._replace(file=file) for r, file in zip(recordings, files, strict=True)]
             indices = self.expand_lists(path).select(named, split)
-        except ValueError as e:
-            raise ValueError(f"{path}: {e}") from e
         selected = [recordings[i] for i in indices]
         if split == "train" and isinstance(selected[0].values, Tensor):
-            others = set(range(len(recordings))) - set(indices)
-            warn_if_shared(path, selected, [recordings[i] for i in sorted(others)])
+            others = [recordings[i] for i in sorted({*range(len(recordings))} - {*indices})]
+            if shared := find_shared((r.values for r in selected), [r.values for r in others]):
+                logger.warning(
+                    f"{path}: {len(shared)} of {len(others)} recordings for validation and test share steps with the "
+                    f"training part, such as {others[shared[0]].name}, so scores are too good. If recordings are "
+                    'windows that overlap, write data.split = "group", where the windows of one signal are a group'
+                )
         labels = torch.tensor([classes.index(r.label) for r in selected])
         if missing := [label for i, label in enumerate(classes) if i not in labels]:
             message = f"{path}: the {split} part has no recording of {', '.join(missing[:FEW])}"
@@ -435,13 +436,3 @@ def find_recordings(path: Path) -> list[Path]:
     inside = [path] if path.is_file() else list_dir(path)
     archives = [f for f in inside if f.suffix.lower() in ARCHIVES and f.is_file()]
     return archives or [f for folder in list_class_folders(path, list_singles) for f in list_singles(folder)]
-
-
-def warn_if_shared(path: Path, train: Sequence[Recording], others: Sequence[Recording]) -> None:
-    """Logs a warning if recordings of the other splits share steps with training recordings."""
-    if shared := find_shared((r.values for r in train), [r.values for r in others]):
-        logger.warning(
-            f"{path}: {len(shared)} of {len(others)} recordings for validation and test share steps with the training "
-            f"part, such as {others[shared[0]].name}, so scores are too good. If recordings are windows that overlap, "
-            'write data.split = "group", where the windows of one signal are a group'
-        )

@@ -12,7 +12,7 @@ import numpy
 
 from ..._hints import warn
 from ...values.labels.times import counts_frames, decode_times
-from ..files import TIMES, FileError, check_claimed_size, reading
+from ..files import TIMES, FileError, check_claimed_size, naming, reading
 from ..formats.gridded import Array
 from ..frames import Frames, ReadOptions, as_floats, check_numbers, check_roles
 
@@ -95,10 +95,8 @@ def to_frames(path: Path, array: Any, options: ReadOptions) -> Frames:
 def _stack(path: Path, arrays: Any, shapes: Mapping[str, tuple[int, ...]], options: ReadOptions) -> Any:
     """Returns variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` as the channels of an array ``(T, C, H, W)``."""
     channels = []
-    try:
+    with naming(path):
         check_roles(shapes, options)
-    except ValueError as e:
-        raise FileError(f"{path}: {e}") from e
     for variable in options.all_variables:
         array = arrays[variable.name]
         check_numbers(array, f"{path}: {variable.name}")
@@ -139,13 +137,11 @@ def _read_times(path: Path, times: Any, shape: tuple[int, ...]) -> Any:
         raise FileError(f"{path}: {shape[0]} frames and {len(times)} times, in {shape}; {hint}")
     if counts_frames(times):
         return None
-    try:
+    with naming(path):
         times = decode_times(times)
         if (times[1:] <= times[:-1]).any():
             raise ValueError("time: expected increasing times; sort the frames by time and drop repeated ones")
-    except (ValueError, TypeError) as e:
-        raise FileError(f"{path}: {e}") from e
-    return times
+        return times
 
 
 @contextmanager
