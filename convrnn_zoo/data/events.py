@@ -85,8 +85,10 @@ def voxel_grid(
         index = (bin_ * height + rows) * width + columns
         values = weight * torch.where(signs > 0, 1.0, -1.0)
         grid.index_add_(0, index[inside].long(), values[inside])
-    grid = grid.reshape(bins, height, width)
-    return (_normalized(grid) if normalize else grid).float()
+    events = grid[grid != 0]
+    if normalize and len(events) and (std := events.std(correction=0)) > 0:
+        grid = torch.where(grid != 0, (grid - events.mean()) / std, 0)
+    return grid.float().reshape(bins, height, width)
 
 
 def _events(name: str, values: Any) -> Tensor:
@@ -94,11 +96,3 @@ def _events(name: str, values: Any) -> Tensor:
     if events.dim() != 1:
         raise ValueError(f"{name} must have one axis, the events, got {tuple(events.shape)}; flatten it")
     return events.double() if events.is_floating_point() else events.long()  # exact nanoseconds
-
-
-def _normalized(grid: Tensor) -> Tensor:
-    """Scales the values that are not zero to mean 0 and standard deviation 1."""
-    values = grid[grid != 0]
-    if not len(values) or (std := values.std(correction=0)) == 0:
-        return grid
-    return torch.where(grid != 0, (grid - values.mean()) / std, 0)

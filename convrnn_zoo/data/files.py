@@ -98,14 +98,13 @@ def find_date(path: Path) -> datetime | None:
         return None
 
 
-def is_hidden(path: Path) -> bool:
-    """Returns whether a file or folder is hidden, such as ``.ipynb_checkpoints``, ``._a.png`` and ``__MACOSX``."""
-    return path.name.startswith(".") or path.name == "__MACOSX"
-
-
 def list_dir(folder: Path) -> list[Path]:
-    """Returns the visible entries of a folder in natural order, without the output directories of training runs."""
-    return sorted((p for p in folder.iterdir() if not is_hidden(p) and not is_run(p)), key=natural_key)
+    """Returns the visible entries of a folder in natural order, without the output directories of training runs.
+
+    Hidden are ``.ipynb_checkpoints``, ``._a.png`` and ``__MACOSX``, for example.
+    """
+    visible = (p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX")
+    return sorted((p for p in visible if not is_run(p)), key=natural_key)
 
 
 def is_run(path: Path) -> bool:

@@ -165,11 +165,12 @@ def checked_store(path: Path) -> Any:
     Raises:
         FileError: a codec is not supported, an array has more than one compressor, or a chunk needs more than 1 GiB.
     """
-    storage, api = need("zarr.storage", "zarr"), need("zarr.api.asynchronous", "zarr")
+    storage: Any = need("zarr.storage", "zarr")
+    api = need("zarr.api.asynchronous", "zarr")
     arrays = dict[PurePosixPath, Callable[[bytes], None]]()
     checked = set[str]()
 
-    class CheckedStore(storage.WrapperStore):  # type: ignore[misc]
+    class CheckedStore(storage.WrapperStore):
         async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
             """Reads a file of the store."""
             value, folder = await super().get(key, prototype, byte_range), PurePosixPath(key).parent

@@ -27,7 +27,7 @@ def to_tensor(name: str, x: Any) -> Tensor:
         if x.dtype.kind not in "fiub":
             raise TypeError(f"{name} must hold real numbers, got an array of dtype {x.dtype}; pass floats or integers")
         if isinstance(x, np.ma.MaskedArray):
-            x = x.astype("float64" if x.dtype.itemsize > 4 else "float32").filled(np.nan)
+            x = np.ma.filled(x.astype("float64" if x.dtype.itemsize > 4 else "float32"), np.nan)
         x = x.astype("float64" if x.dtype.itemsize > 8 else x.dtype.newbyteorder("="), order="C", copy=False)
         shared = x.flags.writeable and all(stride >= 0 for stride in x.strides)
         return torch.from_numpy(x if shared else x.copy())

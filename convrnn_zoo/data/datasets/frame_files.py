@@ -169,13 +169,13 @@ class FrameFiles(GroupedFiles, FrameDataset):
             )
         options = dataclasses.replace(self.read_options(), **changes)
         (first,) = open_sources(sources[:1], dataclasses.replace(options, maps=len(sources) > 1))
-        options = dataclasses.replace(options, maps=len(first) == 1)
         units = dict(zip((v.name for v in options.all_variables), first.units, strict=bool(first.units)))
-        for role in ROLES:  # a variable without a stated unit has the one in the first file
-            stated: Any = tuple(
-                dataclasses.replace(v, unit=units[v.name] if v.unit is None else v.unit) for v in getattr(options, role)
-            )
-            options = dataclasses.replace(options, **{role: stated})
+
+        def with_unit(v: DataVariable) -> DataVariable:  # without a stated unit, the one in the first file
+            return dataclasses.replace(v, unit=units[v.name] if v.unit is None else v.unit)
+
+        stated: Any = {role: tuple(map(with_unit, getattr(options, role))) for role in ROLES}
+        options = dataclasses.replace(options, maps=len(first) == 1, **stated)
         opened = zip((first, *open_sources(sources[1:], options)), sources, strict=True)
         return [dataclasses.replace(f, name=relative_name(source[0], path)) for f, source in opened]
 

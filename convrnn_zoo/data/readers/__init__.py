@@ -48,15 +48,14 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    reader = ARRAY_READERS.get(path.suffix.lower())
     if find_format(path) or find_labelled(path):
         reader = open_labelled
     elif is_clip(path):
         reader = open_clip
-    elif path.suffix.lower() in ARRAY_READERS:
-        reader = ARRAY_READERS[path.suffix.lower()]
-    elif path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
+    elif reader is None and path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
         reader = open_labelled
-    else:
+    if reader is None:
         raise FileError(f"{path}: unknown format; expected {', '.join(FRAME_SUFFIXES)} or a folder of images")
     if reader is not open_labelled and (options.sel or options.dims):
         key = "sel" if options.sel else "dims"
