@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks as check
-from ..data.datasets.checks import ValidRange, check_values
+from ..data.datasets.frame_dataset import ValidRange, check_values
 from ..data.frames import read_variables
 from ..data.readers import Frames, ReadOptions, open_files
 from ..models import EnsembleForecaster, Forecaster
