@@ -47,6 +47,7 @@ print("\\n".join(names))
 """
 
 
+@pytest.mark.slow
 def test_a_seeded_cache_works_offline_and_lists_only_the_zoo(tmp_path):
     repo = tmp_path / "hub" / "owner_convrnn_zoo_main"
     repo.mkdir(parents=True)

@@ -5,11 +5,12 @@ import importlib
 import pytest
 
 from tests.helpers.command_line import run
+from tests.helpers.registry import slow_unless
 
 demo = importlib.import_module("convrnn_zoo.cli.demo")  # whose name is also that of the command
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(99, marks=pytest.mark.slow)], ids=["nowcast", "all"])
+@pytest.mark.parametrize("count", slow_unless(lambda _: False, [1, 99]), ids=["nowcast", "all"])
 def test_the_demo_prints_truth_prediction_probability_and_accuracy(count, monkeypatch):
     samples = list(demo.list_samples().items())[:count]
     monkeypatch.setattr(demo, "list_samples", lambda: dict(samples))

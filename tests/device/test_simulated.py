@@ -54,6 +54,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_errors_put_in_on_purpose_are_found() -> None:
     found = eval(run("-c", ERRORS))
     for harmless in ("none", "branch", "queued", "scalar"):

@@ -27,22 +27,20 @@ TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-
 SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", re.MULTILINE)
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
+HOW_TO = (
+    "archive earth-surface executorch export extend-training gpu int8 interop nowcasting onnxruntime own-data programs "
+    "runs serve speech torch-export video"
+)
+TUTORIALS = ("clips", "forecaster", "hub", "nowcast", "onnxruntime", *climate.PAGES)
 SLOW = {
-    *(f"docs/how-to/{page}.md" for page in ("earth-surface", "executorch", "export", "gpu", "int8", "onnxruntime")),
-    "docs/how-to/speech.md",
-    "docs/how-to/torch-export.md",
-    "docs/how-to/own-data.md",
-    "docs/how-to/runs.md",
-    "docs/how-to/video.md",
-    "docs/models/published.md",
-    "docs/how-to/serve.md",
     "docs/gallery.md",
+    "docs/models/published.md",
+    *(f"docs/how-to/{page}.md" for page in HOW_TO.split()),
+    *(f"docs/tutorials/{page}.md" for page in TUTORIALS),
 }
+"""Pages whose examples take more than half a second."""
 OPTIONAL = {"docs/how-to/lightning.md": "lightning", "docs/how-to/serve.md": "fastapi"}
 """Packages that the examples of a page need and no extra installs: without one, the page is skipped."""
-SLOW |= {
-    f"docs/tutorials/{tutorial}.md" for tutorial in ("clips", "forecaster", "nowcast", "onnxruntime", *climate.PAGES)
-}
 
 every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 

@@ -113,6 +113,7 @@ def run_steps(path, frames, steps, directory):
     return np.load(directory / "out.npy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["avg", *(pytest.param(p, marks=pytest.mark.slow) for p in ("", "max", "last"))])
 def test_steps_equal_the_sequence(pool, tmp_path):
     model = create_model("convlstm2d_2layer", in_chans=1, hidden_channels=[3, 4], num_classes=5, global_pool=pool)
@@ -249,6 +250,7 @@ def test_custom_models_have_the_support_of_their_base(tmp_path):
         export(Still(), tmp_path / "a.onnx", "step")
 
 
+@pytest.mark.slow
 def test_rejects_files_that_differ_from_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr("convrnn_zoo.exporting.backend.TOLERANCES", {torch.float32: 0.0})
     with pytest.raises(ExportError, match=r"differs .* of output"):

@@ -17,6 +17,7 @@ from tests.helpers.registry import slow_unless
 FAMILIES = representatives()
 
 
+@pytest.mark.sampled("name")
 @pytest.mark.parametrize(
     "name", slow_unless(lambda n: n in FAMILIES and weight(n) < 5_000_000, convrnn_zoo.list_models())
 )

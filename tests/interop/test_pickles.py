@@ -183,6 +183,7 @@ ATTACKS: dict[str, Callable[[str], Any]] = {
 REJECTED = ("os.system", "os.mkdir", "eval", "exec", "open", "a method")
 
 
+@pytest.mark.sampled("attack", "legacy")
 @needs_pickles
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -182,6 +182,7 @@ def test_an_invalid_version_must_be_passed_as_an_option(version: Any, tmp_path: 
 STATE = {"cell_list.0.conv.weight": torch.randn(8, 5, 3, 3), "cell_list.0.conv.bias": torch.randn(8)}
 
 
+@pytest.mark.slow
 def test_a_compressed_archive_of_torch_is_not_inflated(tmp_path: Path) -> None:
     torch.save({**STATE, "x": torch.zeros(2**26)}, tmp_path / "plain.pth")
     rezip(tmp_path / "plain.pth", tmp_path / "x.pth", zipfile.ZIP_DEFLATED)

@@ -104,9 +104,8 @@ def test_lengths_are_passed_to_the_model_of_a_feature_extractor(name):
 @pytest.mark.parametrize(
     ("name", "reductions"),
     [
-        ("bcdunet_d3", [1, 2, 4, 8]),
         ("utae_uconvlstm", [1, 2, 4, 8]),
-        ("utae_buconvlstm", [1, 2, 4, 8]),
+        *slow_unless(lambda _: False, [("bcdunet_d3", [1, 2, 4, 8]), ("utae_buconvlstm", [1, 2, 4, 8])]),
         ("rvm_mobilenetv3", [1, 2, 4, 8, 16]),
         ("utae_convgru", [1]),
     ],

@@ -29,6 +29,7 @@ def clips(n=3, steps=5, size=32, channels=3):
     return torch.rand(n, steps, channels, size, size, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.sampled("name")
 @pytest.mark.parametrize("name", NAMES)
 def test_each_name_has_its_shapes_on_meta(name):
     model = convrnn_zoo.create_model(name, num_classes=4, device="meta")

@@ -125,6 +125,7 @@ def test_options_that_a_model_lacks_are_errors(options, message, model, tmp_path
     assert message in run("predict", model, tmp_path / "a.npy", "-o", tmp_path / "b.nc", *options, code=1)
 
 
+@pytest.mark.sampled("options", "suffix")
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 @pytest.mark.parametrize("options", [{}, {"thresholds": (0.5,)}, {"members": 2, "thresholds": (0.5, 2.0)}])
 def test_the_mask_of_rain_from_outside_is_written(options, suffix, nowcast, tmp_path):
@@ -215,6 +216,7 @@ def months(count, start=0):
     return xarray.DataArray(values, dims=dims, coords=coords, name="t2m", attrs={"units": "K"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calendar", ["standard", "noleap"])
 def test_monthly_data_are_described_trained_on_and_predicted(calendar, tmp_path):
     data = months(60)
@@ -416,6 +418,7 @@ def test_the_default_horizon_is_the_trained_time(nowcast, tmp_path):
         assert forecast_files(model, "m", [tmp_path / "a.nc"], horizon=trained).horizon == trained
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* has pixels of")
 @pytest.mark.parametrize("has_recipe", [False, True])
 def test_one_member_of_an_ensemble_is_selected(has_recipe, model, tmp_path):

@@ -46,6 +46,7 @@ def trained(request, tmp_path_factory):
     return directory, directory / "run", recipe
 
 
+@pytest.mark.slow
 def test_eval_recomputes_the_metadata_and_writes_scores_and_a_figure(trained, tmp_path):
     directory, record, recipe = trained
     where = tmp_path / "scores.json", tmp_path / "curve.png"
@@ -119,6 +120,7 @@ def test_invalid_files_are_named(name, tmp_path):
     assert name in str(error.value)
 
 
+@pytest.mark.slow
 def test_invalid_names_are_reported(trained, tmp_path):
     directory, record, recipe = trained
     frames = tmp_path / "x.npy"

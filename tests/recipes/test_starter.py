@@ -155,6 +155,7 @@ def test_all_variables_and_maps_of_an_archive_are_described_and_trained_on(tmp_p
     assert [v.name for v in again.data.all_variables] == ["t2m", "tp", "land"]
 
 
+@pytest.mark.slow
 def test_a_model_of_rain_reads_the_rain_of_an_archive(tmp_path):
     write_archive(tmp_path / "era.nc")
     for arguments in (("convgru_advection", tmp_path / "era.nc"), ("", tmp_path / "era.nc", "convgru_forecaster.rain")):
@@ -244,6 +245,7 @@ def test_sounds_are_resampled_for_the_front_end_of_the_weights(tmp_path):
     assert classifier.initial_front_end(recipe) == from_pretrained("audio_convrnn.fsdd").front_end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_knmi, write_fmi])
 def test_radar_composites_are_described_trained_on_and_predicted(write, tmp_path):
     pytest.importorskip("pysteps", reason="the extra radar")

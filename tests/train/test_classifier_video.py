@@ -58,6 +58,7 @@ def test_a_run_is_a_repository_with_metadata(trained):
     assert torch.equal(timms(x, lengths=[3, 1]), model.eval()(x, lengths=[3, 1]))
 
 
+@pytest.mark.slow
 def test_predict_reads_every_form_of_clip_as_the_recipe_says(trained, tmp_path):
     rows = json.loads(run("predict", trained / "run", trained / "clips" / "light", "--json"))
     clips = [trained / "clips" / "light" / name for name in ("00.npy", "01.gif", "02", "03.npy", "04.gif", "05")]

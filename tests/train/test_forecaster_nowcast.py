@@ -33,6 +33,7 @@ def trained(radar, tmp_path_factory):
     return directory / "run"
 
 
+@pytest.mark.slow
 def test_weights_state_their_input_and_their_metrics(trained):
     model = convrnn_zoo.from_pretrained(trained)
     assert (model.preprocessing.unit, model.preprocessing.encoding) == ("mm/h", "none")

@@ -170,6 +170,7 @@ def test_a_classifier_with_all_of_it_resumes_to_the_same_weights(tmp_path):
 # ---- the parts -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.figures
 def test_a_recipe_with_validation_trains_from_files(tmp_path):
     (tmp_path / "radar").mkdir()

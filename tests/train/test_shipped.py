@@ -13,7 +13,7 @@ from tests.helpers.registry import slow_unless
 from tests.helpers.train.small_scores import FORECASTERS, SCORES, small_scores
 
 
-@pytest.fixture(scope="module", params=slow_unless(lambda n: n.endswith(("fashion_mnist", "nowcast")), FORECASTERS))
+@pytest.fixture(scope="module", params=slow_unless("convgru_pyramid.moving_fashion_mnist".__eq__, FORECASTERS))
 def scored(request):
     return request.param, small_scores(request.param)
 

@@ -138,6 +138,7 @@ def test_a_target_of_rain_is_scored_at_the_thresholds_of_rain(tmp_path):
     assert not [name for name in scores if name.startswith("CSI") and name.endswith("t2m")]
 
 
+@pytest.mark.slow
 def test_eval_and_predict_read_the_archive_by_the_names_of_the_weights(trained, archive, tmp_path):
     assert "MSE of t2m" in run("eval", trained, "--data", archive, "--quiet")
     run("predict", trained, archive, "-o", tmp_path / "f.nc")

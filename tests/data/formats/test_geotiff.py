@@ -81,6 +81,7 @@ def test_a_folder_is_a_series_in_order_of_its_dates(series):
     assert labelled.time.values[1] == np.datetime64("2020-01-01T12:05")
 
 
+@pytest.mark.slow
 def test_train_and_predict_read_a_series(series):
     train = ArrayFrames(name="rain", unit="mm/h", valid_max=100).load(series, "train", 2, 1)
     np.testing.assert_allclose(train[0].frames[:, 0], RATES[:3], rtol=1e-6)

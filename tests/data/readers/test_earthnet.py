@@ -45,6 +45,7 @@ def test_a_training_cube_has_its_mask_in_the_last_channel(tmp_path):
     assert cube.mask[5, 0, 1, 2] == images[1, 2, 6, 5]
 
 
+@pytest.mark.sampled("changes", "message")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -60,6 +61,7 @@ def test_other_files_are_errors_that_name_the_array(changes, message, tmp_path):
         read_minicube(save(tmp_path / "a.npz", **changes))
 
 
+@pytest.mark.slow
 def test_a_target_of_another_size_is_an_error(tmp_path):
     context = save(tmp_path / "a.npz")
     target = save(tmp_path / "b.npz", highresdynamic=arrays(20, size=4)["highresdynamic"])

@@ -134,11 +134,7 @@ def test_every_parameter_gets_a_gradient_with_checkpointing_and_without(name):
 
 LEARNING = (
     "convgru_forecaster",
-    "convgru_irene",
     "convgru_pyramid",
-    "convlstm_ef",
-    "convlstm_openstl_s",
-    "mau",
     "predrnn_v2",
 )
 

@@ -57,6 +57,7 @@ def test_no_rain_is_invented_at_the_edge_of_the_range_of_radars(shipped, frames)
     assert rates[..., :80].isnan().all()
 
 
+@pytest.mark.slow
 def test_members_are_rarely_wet_where_the_flow_comes_in(shipped, frames):
     members = shipped.forecast(frames, 12, pixel_km=1.0, members=20, seed=0)
     for threshold in (0.5, 5.0):
@@ -64,6 +65,7 @@ def test_members_are_rarely_wet_where_the_flow_comes_in(shipped, frames):
         assert share <= CLIMATOLOGY[THRESHOLDS.index(threshold)] + 0.03
 
 
+@pytest.mark.slow
 def test_probabilities_are_those_of_the_network_within_and_of_the_climatology_far_outside(small, frames):
     nowcast = small.exceedance(frames[None, :, None], 12)
     likely, network = nowcast.probabilities(), nowcast.logits.sigmoid()

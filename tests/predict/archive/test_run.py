@@ -16,6 +16,7 @@ from convrnn_zoo.predict.archive import forecast_archive
 from convrnn_zoo.predict.archive.store import OPEN
 from tests.helpers.command_line import run
 from tests.helpers.predict.archives import network, nowcast, rain, same
+from tests.helpers.registry import slow_unless
 
 pytest.importorskip("dask", reason="the extra archive")
 
@@ -127,6 +128,7 @@ class StoppedError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path, monkeypatch):
     from convrnn_zoo.predict.archive import run
 
@@ -155,6 +157,7 @@ def test_finished_regions_are_skipped_and_others_are_completed(archive, tmp_path
     assert same(whole, broken)
 
 
+@pytest.mark.sampled("change", "message")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -170,7 +173,7 @@ def test_other_settings_than_those_of_the_store_are_an_error(change, message, ar
         forecast_archive(network(), archive, tmp_path / "f.zarr", **{**options, **change})
 
 
-@pytest.mark.parametrize("first", [pytest.param(14, marks=pytest.mark.slow), 22, 40])
+@pytest.mark.parametrize("first", slow_unless((22).__eq__, [14, 22, 40]))
 def test_a_store_grows_with_its_archive_as_one_run_would_have_written_it(first, tmp_path, monkeypatch):
     from convrnn_zoo.predict.archive import run
 
@@ -188,9 +191,7 @@ def test_a_store_grows_with_its_archive_as_one_run_would_have_written_it(first, 
         forecast_archive(network(), rain(40), tmp_path / "two.zarr", **options)
 
 
-@pytest.mark.parametrize(
-    "replaced", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 9]
-)
+@pytest.mark.parametrize("replaced", slow_unless((9).__eq__, [0, 1, 4, 9]))
 def test_a_growth_that_is_interrupted_is_repeated(replaced, tmp_path, monkeypatch):
     from convrnn_zoo.predict.archive import store
 
@@ -227,7 +228,7 @@ def test_an_archive_whose_values_changed_is_an_error(tmp_path):
             forecast_archive(network(), archive, tmp_path / "f.zarr", every=4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("batch_size", slow_unless((4).__eq__, [1, 4]))
 def test_issue_times_with_missing_inputs_are_forecast_again_when_the_inputs_are_there(batch_size, tmp_path):
     night = rain()
     night["rain"][10] = np.nan
