@@ -25,6 +25,7 @@ from tests.helpers.hub.examples import files, make
 from tests.helpers.interop.examples import STATES
 from tests.helpers.interop.recorded import KERAS
 from tests.helpers.made_data import write_fmi, write_knmi
+from tests.helpers.registry import slow_unless
 from tests.interop.conftest import forked_reader  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.needs("linux")
@@ -175,7 +176,11 @@ def read_mutants(read, good, count, errors, change=damage_path):
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(150, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("read", "suffix", "write"), CASES, ids=[f"{c[0].__name__}-{c[1]}" for c in CASES])
+@pytest.mark.parametrize(
+    ("read", "suffix", "write"),
+    slow_unless(lambda c: c[1] not in (".nc", "3.nc"), CASES),
+    ids=[f"{c[0].__name__}-{c[1]}" for c in CASES],
+)
 def test_damaged_data_are_read_or_rejected(read, suffix, write, count, tmp_path):
     if suffix.endswith("zarr"):
         pytest.importorskip("zarr", reason="the extra zarr")

@@ -27,6 +27,7 @@ def test_the_file_computes_one_step(saved, tmp_path):
     assert [i.name for i in session.get_inputs()] == ["input", "h_l0_in", "pool_in", "steps_in"]
 
 
+@pytest.mark.slow
 def test_the_suffix_selects_the_format(saved, tmp_path):
     run("export", saved, "-o", tmp_path / "gru.pt2", "--no-lengths")
     x = torch.randn(2, 5, 1, 8)

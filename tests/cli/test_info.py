@@ -9,11 +9,15 @@ from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.cli.demo import CLASSIFIER as NAME
 from convrnn_zoo.pretrained.published import PUBLISHED
 from tests.helpers.command_line import run
+from tests.helpers.hub.examples import representatives
+from tests.helpers.registry import slow_unless
 
 WEIGHTS_METADATA = convrnn_zoo.WEIGHTS[NAME]
 
 
-@pytest.mark.parametrize("name", [*convrnn_zoo.list_models(), *convrnn_zoo.WEIGHTS])
+@pytest.mark.parametrize(
+    "name", [*slow_unless(representatives().__contains__, convrnn_zoo.list_models()), *convrnn_zoo.WEIGHTS]
+)
 def test_info_of_every_name(name):
     metadata = json.loads(run("info", name, "--json"))
     model = convrnn_zoo.create_model(name, device="meta")

@@ -347,6 +347,7 @@ def wrf(turned=()):
     return data.assign_coords(moves).isel(dict.fromkeys(turned, slice(None, None, -1)))
 
 
+@pytest.mark.sampled("turned")
 @pytest.mark.parametrize("turned", [(), ("south_north",), ("west_east",), ("south_north", "west_east")])
 def test_maps_of_positions_state_the_direction_and_the_pixel_size(turned, nowcast, tmp_path):
     expected = nowcast.forecast(wrf().values)

@@ -134,6 +134,7 @@ def test_transposed_arrays_and_damaged_netcdf_3_are_reported(tmp_path):
         ArrayFrames(name="a").load(tmp_path / "a.nc", "train", 3, 4)
 
 
+@pytest.mark.slow
 def test_steps_with_jitter_and_other_years_are_forecast(tmp_path):
     """Training and predict accept the same jitter, and a period of training does not select in other files."""
     times = np.arange(18) * 5 + np.tile([0.0, 0.003], 9)
@@ -180,6 +181,7 @@ def test_dimensions_with_spaces_are_stored_in_the_recipe(tmp_path):
     assert predicted(tmp_path, tmp_path / "a.nc").shape == (4, 24, 28)
 
 
+@pytest.mark.slow
 def test_evaluation_reads_the_units_of_the_training(tmp_path):
     xarray = pytest.importorskip("xarray", reason="the extra netcdf")
     for name, unit, shift in (("a", "K", 280.0), ("b", "degC", 6.85)):

@@ -10,8 +10,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from convrnn_zoo import WEIGHTS, Metric, WeightsError
 from convrnn_zoo.hub import card_text, check_card, model_card
 from convrnn_zoo.hub.cards import describes_other_weights, weights_card
-from tests.helpers.hub.examples import make, representatives
+from tests.helpers.hub.examples import make, representatives, weight
 from tests.helpers.hub.records import example_record
+from tests.helpers.registry import slow_unless
 from tools.cards import NOT_GENERATED, shipped_card
 
 CARDS = Path(__file__).parents[2] / "model_cards"
@@ -86,7 +87,7 @@ def test_the_cards_of_this_project_are_as_generated(name):
     assert shipped_card(WEIGHTS[name], text) == text, "run `make docs`"
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", slow_unless(lambda n: weight(n) < 5_000_000, representatives()))
 def test_model_cards_describe_the_model(name, tmp_path):
     model = make(name)
     card = model_card(

@@ -58,6 +58,7 @@ def test_a_missing_entry_is_named_and_no_other(source: str, key: str) -> None:
     assert str(e.value).count("(") == 0  # no shape is doubted
 
 
+@pytest.mark.sampled("key")
 @pytest.mark.parametrize(("source", "key"), ENTRIES)
 def test_an_entry_of_another_shape_is_named(source: str, key: str) -> None:
     if (source, key) == ("greenearthnet", "dec.readout.weight"):

@@ -187,7 +187,6 @@ REJECTED = ("os.system", "os.mkdir", "eval", "exec", "open", "a method")
 @needs_pickles
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.sampled("attack")
 def test_a_pickle_calls_no_function(attack: str, legacy: bool, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     content = {"state_dict": STATE, "extra": ATTACKS[attack](str(marker))}

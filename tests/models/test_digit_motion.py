@@ -52,6 +52,7 @@ def test_accuracy_matches_the_metadata(model, clips):
     assert claimed.interval[0] < claimed.value < claimed.interval[1]
 
 
+@pytest.mark.slow
 def test_clips_played_backwards_move_in_the_opposite_direction(model, clips):
     opposite = {"left": "right", "right": "left", "up": "down", "down": "up"}
     predicted = [p.label.split()[1] for p in model.classify([x[::-1].copy() for x in clips[0]])]

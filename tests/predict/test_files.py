@@ -91,6 +91,7 @@ def test_members_are_realizations(tmp_path):
         np.testing.assert_allclose(chance.sel(threshold=0.2), (members >= 0.2).mean(0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
     rain(minutes=10).to_netcdf(tmp_path / "rain.nc", engine="h5netcdf")
     args = ("predict", nowcast, tmp_path / "rain.nc")

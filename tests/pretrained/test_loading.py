@@ -68,6 +68,7 @@ def test_metadata_match_the_files(record):
     assert _weights.WeightsMetadata.from_json(record.to_json()) == record
 
 
+@pytest.mark.sampled("record")
 @RECORDS
 @pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
 def test_a_model_with_weights_is_constructed_once_on_meta_and_once_for_real(record, create, built):

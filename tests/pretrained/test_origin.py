@@ -35,6 +35,7 @@ def stated_keys(model):
     return {k for k in keys if model.pretrained_cfg.get(k)}
 
 
+@pytest.mark.sampled("record")
 @every_record
 def test_unchanged_weights_keep_their_metadata_and_card(record, tmp_path):
     save_pretrained(create_model(record.name, pretrained=True), tmp_path / "a")

@@ -13,6 +13,7 @@ import convrnn_zoo
 from convrnn_zoo.models import convrnn
 from convrnn_zoo.pretrained.published import PUBLISHED
 from convrnn_zoo.pretrained.registry import entry_points, register_model
+from tests.helpers.hub.examples import representatives
 from tests.helpers.registry import slow_unless
 
 NAMES = convrnn_zoo.list_models()
@@ -43,7 +44,7 @@ def test_builds_runs_and_trains_padded_and_packed(name):
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_unless(representatives().__contains__, NAMES))
 def test_an_unknown_argument_is_a_type_error(name):
     for build in (convrnn_zoo.create_model, timm.create_model):
         with pytest.raises(TypeError, match=rf"{name}\(\) .*'not_an_argument'.*in_chans"):

@@ -204,6 +204,7 @@ def test_speeds_and_discharges_are_not_taken_for_rain(tmp_path):
     assert {v.name: v.unit for v in recipe.data.variables} == units | {"rain": "mm/h"}
 
 
+@pytest.mark.slow
 def test_overlapping_files_are_counted_as_the_series_that_training_reads(tmp_path):
     times = np.datetime64("2020-01-01", "ns") + np.arange(24) * np.timedelta64(5, "m")
     coords = {"time": times, "lat": 50 - np.arange(24) / 50, "lon": 4 + np.arange(28) / 50}

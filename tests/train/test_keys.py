@@ -237,6 +237,7 @@ def test_maps_are_mirrored_and_transposed():
 
 
 # ---- several seeds of a forecaster ------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_several_forecasters_give_a_mean_and_a_deviation(tmp_path, caplog):
     data = {split: list(torch.rand(4, 6, 1, 8, 8)) for split in ("train", "test")}
     common = {"data": data, "progress": False}

@@ -46,6 +46,7 @@ def equal(batches, others):
     return all(torch.equal(x, y) for a, b in pairs for x, y in zip(a[:3], b[:3], strict=True))
 
 
+@pytest.mark.slow
 def test_batches_do_not_depend_on_the_number_of_workers_which_live_for_all_rounds():
     torch.manual_seed(1)
     state = torch.get_rng_state()

@@ -142,6 +142,7 @@ def test_parts_of_unequal_size_have_their_share_of_a_classifiers_loss(weights, t
 
 
 # ---- resuming --------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", slow_unless((2).__eq__, [1, 2, 3]))
 def test_a_forecaster_with_all_of_it_resumes_to_the_same_weights(stop, tmp_path):
     def run(out=None):

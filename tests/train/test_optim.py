@@ -159,6 +159,7 @@ DECAYING = {
 }
 
 
+@pytest.mark.sampled("name")
 @pytest.mark.parametrize("layer_decay", [1.0, 0.7])
 @pytest.mark.parametrize("name", DECAYING)
 def test_kernels_decay_and_biases_norms_peepholes_and_learned_states_do_not(name, layer_decay):

@@ -173,6 +173,7 @@ def test_the_loss_is_that_of_the_targets_and_depends_on_what_is_known(archive):
         assert torch.equal(training_loss(recipe, model, model, (other, other)), loss) != counts
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_its_forecast_trains_on_known_inputs(archive, tmp_path):
     model = {"hidden_channels": 2, "num_layers": 2, "kernel_size": 3}
     fields = {**recipe_with().to_table(), "weights": "predrnn_v2.tracer", "model": model, "kind": "forecaster"}

@@ -90,6 +90,7 @@ BAD = {
 }
 
 
+@pytest.mark.sampled("name")
 @pytest.mark.parametrize("name", BAD)
 def test_rejects_invalid_clips_in_one_line(name, tmp_path):
     file, make, message = BAD[name]

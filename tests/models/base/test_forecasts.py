@@ -26,6 +26,7 @@ def sample(record, *shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * highest / 10
 
 
+@pytest.mark.sampled("record")
 @every_forecaster
 def test_every_way_to_load_gives_the_same_forecast(record, tmp_path):
     """All ways to load the same weights give identical forecasts."""

@@ -7,6 +7,7 @@ import convrnn_zoo
 from convrnn_zoo import AudioModel, Stream, models
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.pretrained.registry import SMALL
+from tests.helpers.hub.examples import representatives
 from tests.helpers.registry import on_meta, slow_unless, without_known_inputs
 
 NAMES = convrnn_zoo.list_models()
@@ -39,7 +40,7 @@ def make_input(name, model, batch=2, steps=5):
 
 
 @pytest.mark.filterwarnings("ignore:E3DLSTM keeps a memory")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_unless(representatives().__contains__, NAMES))
 def test_pieces_equal_complete_sequences_or_raise(name):
     if name in REFUSED:
         with pytest.raises(ValueError, match=type(ON_META[name]).__name__):
@@ -163,6 +164,7 @@ def listed(reported):
     return reported if isinstance(reported, list) else [reported]
 
 
+@pytest.mark.sampled("case")
 @pytest.mark.parametrize("case", CLIP_MODELS)
 def test_streamed_clips_equal_complete_clips_with_pauses_resets_and_files(case, tmp_path):
     model = clip_model(case)
