@@ -14,7 +14,6 @@ from .._hints import warn
 from ..data.readers import ARRAY_READERS, Frames
 from ..models import Forecaster
 from ..models.base.forecasting import choose_step, warn_of_missing
-from ..values.labels.forecast import describe_conversions
 from ..values.labels.times import to_utc, valid_times
 from ..values.steps import TOLERANCE, Step
 from ..values.units import plural
@@ -56,13 +55,6 @@ def find_start(start: str, frames: Frames, file: Path) -> int:
     return matches[0]
 
 
-def count_observed(frames: Frames) -> int:
-    """Returns the number of frames up to the last one that has a value; all if none has one."""
-    total = len(frames)
-    values = (frames.read(t, t + 1)[:, : frames.observed] for t in range(total - 1, -1, -1))
-    return next((total - i for i, frame in enumerate(values) if frame.isfinite().any()), total)
-
-
 def choose_window(
     frames: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
 ) -> tuple[int, int, int, int]:
@@ -73,9 +65,12 @@ def choose_window(
     to the last one that has a value. If the file must contain frames to forecast, the input ends `horizon` frames
     before the end of the file where possible.
     """
-    total, ahead = len(frames), compare or has_future
-    observed = total if start else count_observed(frames)
-    observed = total if compare and observed <= (inputs or 1) else observed
+    observed = total = len(frames)
+    while start is None and observed and not frames.read(observed - 1, observed)[:, : frames.observed].isfinite().any():
+        observed -= 1
+    if observed == 0 or (compare and observed <= (inputs or 1)):
+        observed = total
+    ahead = compare or has_future
     stop = total if has_future and not compare else observed
     first = 0 if start is None else find_start(start, frames, file)
     end = max(stop - horizon, min(first + (inputs or 1), stop)) if ahead else stop
@@ -163,7 +158,7 @@ def forecast_files(
     count = end - first
     if inputs and count < inputs:
         raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
-    notes = [run.pixels] if frames.dataset is None else [describe_conversions(frames.dataset), run.pixels]
+    notes = [run.conversions, run.pixels]
     notes += [f"inserted {plural(inserted, 'missing frame')} as unknown"] if inserted else []
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     frames = frames.between(first, last)

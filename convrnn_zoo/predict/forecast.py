@@ -4,7 +4,6 @@ import importlib.util
 import json
 import math
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from .._atomic import check_suffix, write_text
 from ..data.readers import Frames
-from ..values.steps import Step, next_dates
+from ..values.labels.times import list_dates, valid_times
+from ..values.steps import Step
 from ..values.units import format_lead_time, is_rain, plural
 from ..verify import (
     Panels,
@@ -82,12 +82,9 @@ class Forecast(NamedTuple):
     @property
     def times(self) -> list[Any]:
         """Times of the input and the forecast frames; empty if the frames have no dates or no time step."""
-        times, step = self.frames.dates, self.step
-        if not times or not step:
+        if not self.frames.is_dated or not self.step:
             return []
-        if isinstance(step, str):
-            return times + next_dates(times, self.horizon, step)
-        return times + [times[-1] + timedelta(minutes=(i + 1) * step) for i in range(self.horizon)]
+        return self.frames.dates + list_dates(valid_times(self.frames.times[-1:], self.step, self.horizon)[0])
 
     @property
     def labels(self) -> list[str]:

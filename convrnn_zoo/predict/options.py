@@ -12,13 +12,11 @@ from .._typed import field
 from ..data import ReadOptions
 from ..data.datasets.frame_dataset import variable_options
 from ..data.frames import ROLES
-from ..data.readers import COARSEN, Frames
+from ..data.readers import COARSEN
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..recipes import ForecasterRecipe, Recipe, find_recipe
 from ..values.labels.axes import NAMES
-from ..values.labels.forecast import describe_conversions
 from ..values.preprocessing import Preprocessing
-from ..values.steps import is_same
 from ..verify import find_loss
 
 
@@ -111,14 +109,6 @@ class ForecastOptions:
             return "pass their step with --minutes"
         return "pass frames at the step of the training"
 
-    def with_step_of(self, frames: Frames, model: Forecaster) -> "ForecastOptions":
-        """Returns the options with the step that the coordinates of the frames state, for a model of any time step."""
-        values: Any = model.preprocessing
-        is_free = self.minutes is None and accepts(model, "minutes")
-        if is_free and isinstance(frames.step, float) and not is_same(frames.step, values.step):
-            return dataclasses.replace(self, minutes=frames.step)
-        return self
-
     def read_options(self, model: Forecaster, name: str) -> tuple[Preprocessing, ReadOptions]:
         """Returns the preprocessing of a model, or of the recipe, and the options for reading its files.
 
@@ -150,14 +140,6 @@ class ForecastOptions:
             sel={**options.sel, **(self.sel or {})},
             **fields,
         )
-
-    def check_used(self, frames: Frames) -> None:
-        """Raises ValueError for an option that has no effect on the frames."""
-        notes = "" if frames.dataset is None else describe_conversions(frames.dataset)
-        if (self.coarsen or 1) > 1 and "radar composites" not in notes:
-            raise ValueError(f"coarsen (--coarsen): {frames.path} is no radar composite; leave it out")
-        if self.rain_relation and "reflectivity" not in notes:
-            raise ValueError(f"rain_relation (--rain-relation): {frames.path} is no reflectivity; leave it out")
 
 
 def accepts(model: Forecaster, option: str) -> bool:

@@ -1,5 +1,6 @@
 """Forecasts from the frames of a source, by the options that files and archives share."""
 
+import dataclasses
 import math
 import os
 import warnings
@@ -17,9 +18,10 @@ from ..data.frames import read_variables
 from ..data.readers import Frames, ReadOptions, open_files
 from ..models import EnsembleForecaster, Forecaster
 from ..models.base.forecasting import choose_horizon, choose_scales, describe_pixels, trained_pixel_km
+from ..values.labels.forecast import describe_conversions
 from ..values.labels.form import is_labelled
 from ..values.preprocessing import Preprocessing
-from ..values.steps import Step
+from ..values.steps import Step, is_same
 from ..verify import split_known
 from .labelled import to_dataset
 from .options import ForecastOptions, accepts
@@ -75,13 +77,18 @@ class ForecastRun:
         model = self.model
         self.options.check_model(model, self.name)
         self.values, self.read_options = self.options.read_options(model, self.name)
-        self.options.check_used(self.frames)
-        self.options = self.options.with_step_of(self.frames, model)
+        labels, path, found = self.frames.dataset, str(self.frames.path), self.frames.step
+        self.conversions = "" if labels is None else describe_conversions(labels)
+        if (self.options.coarsen or 1) > 1 and "radar composites" not in self.conversions:
+            raise ValueError(f"coarsen (--coarsen): {path} is no radar composite; leave it out")
+        if self.options.rain_relation and "reflectivity" not in self.conversions:
+            raise ValueError(f"rain_relation (--rain-relation): {path} is no reflectivity; leave it out")
+        if self.options.minutes is None and accepts(model, "minutes") and isinstance(found, float):
+            self.options = dataclasses.replace(self.options, minutes=None if is_same(found, self.step) else found)
         self.horizon = choose_horizon(model, self.options.horizon, self.step)
         self.trained_inputs = model.input_frames or self.values.inputs
         self.inputs = self.options.inputs or self.trained_inputs
-        pixel_km, path = self.options.pixel_km, str(self.frames.path)
-        self.scales = choose_scales(model, self.frames.dataset, self.step, pixel_km, path)
+        self.scales = choose_scales(model, labels, self.step, self.options.pixel_km, path)
         self.is_sized, self.pixels = bool(self.scales.get("pixel_km")), ""
         if self.scales:
             self.pixels = describe_pixels(model, self.scales["pixel_km"])

@@ -35,6 +35,32 @@ FINE_TUNING = {"optimizer": "adam", "lr": 1e-4, "max_steps": 200, "checkpoint_ev
 SET_BY_DATA = ("in_chans", "num_classes", "out_chans", "static_chans", "future_chans", "horizon")
 """Arguments of a model that follow from the data and from other keys of a recipe."""
 
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "forecaster": {
+        "kind": "forecaster",
+        "batch_size": 4,
+        "lr": 0.001,
+        "max_steps": 2000,
+        "inputs": 10,
+        "horizon": 10,
+        "loss": "mse",
+        "data": {"kind": "frames", "name": "my data"},
+    },
+    "classifier": {
+        "kind": "classifier",
+        "batch_size": 16,
+        "lr": 0.003,
+        "epochs": 40,
+        "data": {"kind": "sequences", "name": "my data"},
+    },
+    "nowcast": {
+        "inputs": 4,
+        "horizon": 12,
+        "loss": "exceedance",
+        "data": {"kind": "frames", "name": "my data", "unit": "mm/h", "encoding": "log"},
+    },
+}
+"""Values of a new recipe; those of a nowcast, which forecasts rain rates, replace those of other forecasters."""
 MAIN_ARGUMENTS = ("hidden_channels", "num_layers", "kernel_size", "patch_size", "num_levels", "bidirectional")
 """Arguments of networks that the comment of ``[model]`` names."""
 
@@ -86,68 +112,45 @@ def starting_recipe(name: str, data: Path | None = None, init_from: str = "", fi
         init_from: weights to fine-tune. The recipe then has a small learning rate and few updates.
         file: name of the file that the text will be written to, for the command in its first line.
     """
-    recipe, preprocessing, left_out = None, None, [*TEXTS]
+    source, recipe, preprocessing = None, None, None
+    settings: dict[str, Any] = {}
     if init_from:
         source = from_pretrained(init_from)
-        recipe, preprocessing, left_out = find_recipe(source), source.preprocessing, [*TEXTS, "seeds"]
         architecture = source.pretrained_cfg["architecture"]
         if name not in ("", architecture):
             raise ValueError(f"{init_from} are weights of {architecture}, not of {name}; leave out the name")
-        name = architecture
+        name, recipe, preprocessing = architecture, find_recipe(source), source.preprocessing
+        settings["model"] = {k: v for k, v in source.model_args.items() if k not in SET_BY_DATA}
     elif name in RECIPES:
         recipe = Recipe.read(name)
         name = recipe.architecture
-    settings = {k: v for k, v in recipe.to_table().items() if k not in left_out} if recipe else {}
-    if init_from and recipe is None:
-        settings["model"] = {k: v for k, v in source.model_args.items() if k not in SET_BY_DATA}
+    if recipe:
+        left_out = (*TEXTS, "seeds") if init_from else TEXTS
+        settings = {k: v for k, v in recipe.to_table().items() if k not in left_out}
     model = create_model(name, **settings.get("model", {}), device="meta")
     if not isinstance(model, Forecaster | Classifier):
         raise ValueError(f"no recipe trains {name}; choose a forecaster, such as convgru_forecaster, or a classifier")
-    is_forecaster, is_nowcast = isinstance(model, Forecaster), hasattr(model, "exceedance")
+    is_forecaster = isinstance(model, Forecaster)
     values: dict[str, Any] = {"weights": f"{name}.mine", "description": "What the model does.", "license": "other"}
-    if is_nowcast:  # which forecasts rain rates
-        values |= {"inputs": 4, "horizon": 12, "loss": "exceedance"}
-        values["data"] = {"kind": "frames", "name": "my data", "unit": "mm/h", "encoding": "log"}
+    values |= DEFAULTS["forecaster" if is_forecaster else "classifier"]
+    if hasattr(model, "exceedance"):
+        values |= DEFAULTS["nowcast"]
         preprocessing = preprocessing or Preprocessing(encoding="log", unit="mm/h", floor=FLOOR, top=TOP)
-    if is_forecaster:
-        defaults = {
-            "kind": "forecaster",
-            "batch_size": 4,
-            "lr": 0.001,
-            "max_steps": 2000,
-            "inputs": 10,
-            "horizon": 10,
-            "loss": "mse",
-            "data": {"kind": "frames", "name": "my data"},
-        }
-    else:
-        defaults = {
-            "kind": "classifier",
-            "batch_size": 16,
-            "lr": 0.003,
-            "epochs": 40,
-            "data": {"kind": "sequences", "name": "my data"},
-        }
-        if isinstance(model, ConvRNNModel) and model.ndim == 1:  # sequences have maps of one pixel
-            defaults["model"] = {"kernel_size": 1}
-    values = {**defaults, **values, **settings}
+    if isinstance(model, ConvRNNModel) and model.ndim == 1:  # sequences have maps of one pixel
+        values["model"] = {"kernel_size": 1}
+    values |= settings
     if init_from:
         values |= {"init_from": init_from, **(FINE_TUNING if is_forecaster else {"lr": 3e-4, "epochs": 10})}
     if data is not None:
         if is_forecaster:
             values["data"] = _describe_frames(data, values, preprocessing)
         else:
-            values["data"] = _describe_labelled(data, model, source.front_end if init_from else None)
+            values["data"] = _describe_labelled(data, model, source.front_end if source else None)
         if not values["data"].get("validation"):
             values = {k: v for k, v in values.items() if k not in NEED_VALIDATION}
-    values["main"] = _main_arguments(model)
+    values["main"] = [k for k in MAIN_ARGUMENTS if k in inspect.signature(type(model)).parameters]
     command = shlex.join(["convrnn-zoo", "train", file, "--data", str(data or "DIR")])
     return _write(values, f"Recipe of {name}. Train with: {command}")
-
-
-def _main_arguments(model: Any) -> list[str]:
-    """Returns the names of the arguments of a network that determine its size."""
-    return [k for k in MAIN_ARGUMENTS if k in inspect.signature(type(model)).parameters]
 
 
 def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preprocessing | None) -> dict[str, Any]:

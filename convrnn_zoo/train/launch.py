@@ -39,28 +39,6 @@ def mix_seeds(*numbers: int) -> int:
     return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-@contextmanager
-def kept_generators() -> Iterator[None]:
-    """Context at whose end torch's CPU generator and those of NumPy and Python are as before."""
-    states = torch.get_rng_state(), numpy.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        numpy.random.set_state(states[1])
-        random.setstate(states[2])
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Context in which torch's CPU generator and those of NumPy and Python are seeded; they are restored at its end."""
-    with kept_generators():
-        torch.default_generator.manual_seed(seed)  # those of devices are not read
-        numpy.random.seed(seed)
-        random.seed(seed)
-        yield
-
-
 @dataclass(frozen=True)
 class Processes:
     """The current process in a group that trains together; by default a single process on torch's default device.
@@ -192,6 +170,26 @@ class Processes:
             elif image is not None:
                 options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images({picture: image[None]}, step=step, **options)
+
+
+@contextmanager
+def kept_generators(processes: Processes = Processes(device=torch.device("cpu"))) -> Iterator[None]:  # noqa: B008 (immutable)
+    """Context at whose end the random states of a process are as before, so that code inside does not change them."""
+    states = processes.random_states()
+    try:
+        yield
+    finally:
+        processes.set_random_states(states)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context in which torch's CPU generator and those of NumPy and Python are seeded; they are restored at its end."""
+    with kept_generators():
+        torch.default_generator.manual_seed(seed)  # those of devices are not read
+        numpy.random.seed(seed)
+        random.seed(seed)
+        yield
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

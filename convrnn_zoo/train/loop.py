@@ -25,7 +25,7 @@ from .._atomic import write_bytes, write_text
 from .._extras import need, progress_bar
 from ..pretrained.state_dict import not_finite
 from ..verify import draw_losses
-from .launch import Processes, flat
+from .launch import Processes, flat, kept_generators
 from .loader import Loader
 
 logger = logging.getLogger(__name__)
@@ -192,14 +192,6 @@ HISTORY = {
 """Attributes of :class:`Trainer` that a checkpoint holds, with their keys in it."""
 
 
-@contextmanager
-def keep_random_states(processes: Processes) -> Iterator[None]:
-    """Context that restores the random states at its end, so that code inside it does not change training."""
-    states = processes.random_states()
-    yield
-    processes.set_random_states(states)
-
-
 @dataclass(kw_only=True, eq=False)
 class Trainer:
     """Trains a model in place, in rounds such as epochs. A subclass implements `batches` and `compute_loss`.
@@ -353,7 +345,7 @@ class Trainer:
 
     def call_back(self) -> bool:
         """Calls the callbacks with the last row; returns whether one of them ends the training."""
-        with keep_random_states(self.processes):
+        with kept_generators(self.processes):
             results = [callback(self, self.history[-1]) for callback in self.callbacks]
         return True in results
 
@@ -520,7 +512,7 @@ class Trainer:
         """Validates the model, adds a row to the history, and writes the checkpoint."""
         row: Row = {"updates": self.updates, "learning_rate": float(max(self.scheduler.get_last_lr()))}
         row |= dict(zip(("loss", *self.metrics), self.means(), strict=True))
-        with keep_random_states(self.processes):
+        with kept_generators(self.processes):
             scores = {f"validation_{name}": float(score) for name, score in self.validate(self.evaluated).items()}
         row |= self.processes.from_main(lambda: scores)  # so that all stop, and keep their best weights, alike
         loss = row.get("validation_loss", 0.0)
@@ -552,6 +544,6 @@ class Trainer:
             scores = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in row.items() if k not in ("updates", "learning_rate")]
             done = f"{self.updates:,} of {self.max_steps:,} updates"
             print(f"{self.title}: {done}, {', '.join(scores)}", file=sys.stderr)
-        with keep_random_states(self.processes):
+        with kept_generators(self.processes):
             image = self.after_round(self.evaluated)
         self.processes.log({k: v for k, v in row.items() if k != "updates"}, self.updates, image, self.series)

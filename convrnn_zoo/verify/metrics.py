@@ -247,7 +247,8 @@ def ensemble_scores(members: Tensor, truth: Tensor, are_quantiles: bool = False)
             f"expected members (M, T, H, W) of truth (T, H, W), got {tuple(members.shape)} and {tuple(truth.shape)}"
         )
     members, truth, count = members.double(), truth.double(), len(members)
-    crps, error = choose_crps(are_quantiles)(members, truth), (members.mean(0) - truth).square()
+    crps = (quantile_crps if are_quantiles else fair_crps)(members, truth)
+    error = (members.mean(0) - truth).square()
     variance = members.var(0, correction=0)
     if not are_quantiles and count > 1:
         variance = variance * (count + 1) / (count - 1)
@@ -257,11 +258,6 @@ def ensemble_scores(members: Tensor, truth: Tensor, are_quantiles: bool = False)
         "RMSE of the mean": error.flatten(1).nanmean(1).sqrt().tolist(),
         "spread": variance.flatten(1).nanmean(1).sqrt().tolist(),
     }
-
-
-def choose_crps(are_quantiles: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """Returns the function that computes the CRPS of members that are quantiles at each pixel, or random."""
-    return quantile_crps if are_quantiles else fair_crps
 
 
 class BrierScores:
@@ -312,7 +308,7 @@ class ProbabilityScores:
     """
 
     def __init__(self, thresholds: Sequence[float], horizon: int, are_quantiles: bool = False) -> None:
-        self.pixel_crps, self.are_quantiles = choose_crps(are_quantiles), are_quantiles
+        self.are_quantiles = are_quantiles
         self.crps = torch.zeros(2, horizon, dtype=torch.float64)  # sum and number of frames
         self.brier = BrierScores(thresholds, horizon)
         self.bins = {t: torch.zeros(3, BINS, dtype=torch.float64) for t in thresholds}  # count, forecast, observed
@@ -323,7 +319,8 @@ class ProbabilityScores:
         check_frames(members[0], truth, self.crps.shape[1])
         known = truth.isfinite() & members.isfinite().all(0)
         truth = truth.masked_fill(~known, torch.nan)
-        score = self.pixel_crps(members.nan_to_num(0).double(), truth.nan_to_num(0).double())
+        crps = quantile_crps if self.are_quantiles else fair_crps
+        score = crps(members.nan_to_num(0).double(), truth.nan_to_num(0).double())
         by_frame = torch.where(known, score, 0).sum((2, 3, 4)) / known.sum((2, 3, 4))  # as the MAE
         self.crps += torch.stack([by_frame.nansum(0), by_frame.isfinite().double().sum(0)])
         for threshold, bins in self.bins.items():

@@ -52,8 +52,3 @@ def test_the_parts_are_printed_to_standard_error_unless_quiet(saved, tmp_path):
 def test_an_option_of_another_model_names_itself(saved, tmp_path):
     assert "horizon" in run("export", saved, "-o", tmp_path / "gru.onnx", "--horizon", 3, code=1)
     assert not (tmp_path / "gru.onnx").exists()
-
-
-def test_every_option_has_help():
-    command = cli.get_command(None, "export")
-    assert all(option.help for option in command.params if option.param_type_name == "option")

@@ -21,11 +21,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("command", _group.COMMANDS)
-def test_every_command_and_option_has_help(command):
+def test_every_command_and_option_has_help_and_one_name(command):
     text = run(command, "--help")
     params = [p for p in _group.cli.get_command(CONTEXT, command).params if p.param_type_name == "option"]
     assert len(text.splitlines()) > 5
-    assert all(getattr(p, "help", None) for p in params)
+    assert all(p.help for p in params)
+    options = {o: p for p in params for o in p.opts}
+    assert not {"--out", "--into", "--file", "--dir"} & options.keys()  # one name for each in all commands
+    assert ("-o" in options) == ("--output" in options)
+    assert options["--json"].is_flag if "--json" in options else True
+    assert options["--device"].type.name == "device" if "--device" in options else True
 
 
 @pytest.mark.parametrize("command", _group.COMMANDS)
@@ -80,15 +85,6 @@ def test_a_missing_extra_is_an_error_with_its_install_command(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ImportError, match=r"pip install 'convrnn-zoo\[train\]'"):
         _extras.need("a_package_that_is_not_there", "train")
-
-
-@pytest.mark.parametrize("command", _group.COMMANDS)
-def test_options_have_the_same_names_in_every_command(command):
-    options = {o: p for p in _group.cli.get_command(CONTEXT, command).params for o in p.opts}
-    assert not {"--out", "--into", "--file", "--dir"} & options.keys()
-    assert ("-o" in options) == ("--output" in options)
-    assert options["--json"].is_flag if "--json" in options else True
-    assert options["--device"].type.name == "device" if "--device" in options else True
 
 
 @pytest.mark.parametrize("device", ["cdua", "cuda:99", "meta"])

@@ -5,21 +5,6 @@ import pytest
 import torch
 
 from convrnn_zoo.cli._options import Choice, Device
-from convrnn_zoo_command.group import COMMANDS, cli
-
-OPTIONS = [
-    (name, option)
-    for name in COMMANDS
-    for option in cli.get_command(None, name).params
-    if isinstance(option, click.Option)
-]
-
-
-@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=[f"{name} {option.opts[-1]}" for name, option in OPTIONS])
-def test_options_have_help_and_one_spelling(name, option):
-    assert option.help
-    if {"-o", "--output"} & {*option.opts}:
-        assert option.opts == ["-o", "--output"]
 
 
 def test_a_misspelt_choice_is_answered_with_a_suggestion():

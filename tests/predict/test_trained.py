@@ -99,27 +99,6 @@ def test_fewer_frames_than_in_training_give_a_warning(trained, tmp_path):
     assert "--inputs" not in output
 
 
-BAD = {
-    "a.txt": (lambda p: p.write_text("1"), ".npy"),
-    "a.npy": (lambda p: np.save(p, np.zeros((3, 4))), "(3, 4)"),
-    "b.npy": (lambda p: p.write_bytes(b"broken"), "b.npy"),
-    "c.npy": (lambda p: np.save(p, np.array([[["a"]]])), "<U1"),
-    "a.npz": (lambda p: np.savez(p, a=np.zeros(3), b=np.zeros(3)), "a (3,), b (3,)"),
-    "a.gif": (lambda p: p.write_bytes(b"broken"), "GIF"),
-    "d.npy": (lambda p: None, "d.npy"),
-    "empty": (lambda p: p.mkdir(), ".npy"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_invalid_files_are_named(name, tmp_path):
-    make, message = BAD[name]
-    make(tmp_path / name)
-    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as error:
-        open_files([tmp_path / name])
-    assert name in str(error.value)
-
-
 @pytest.mark.slow
 def test_invalid_names_are_reported(trained, tmp_path):
     directory, record, recipe = trained

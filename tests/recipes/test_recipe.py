@@ -1,14 +1,9 @@
-"""Recipes: every key is checked, resuming lists the differences, and an interruption prints the command to resume."""
+"""Recipes: every key is checked, and resuming lists the differences."""
 
 import dataclasses
 import json
 import os
 import re
-import shlex
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -134,30 +129,6 @@ def test_a_loss_that_is_not_finite_is_an_error_of_one_line(radar, tmp_path):
     assert message.startswith("Error: the loss is ")
     assert "lower lr" in message
     assert len(message.splitlines()) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.needs("signals")
-def test_ctrl_c_ends_with_130_and_the_command_that_goes_on(radar, tmp_path):
-    file, out = tmp_path / "my recipe.toml", tmp_path / "run"
-    file.write_text(FRAMES.replace("max_steps = 3", "max_steps = 100000"))
-    arguments = ["train", str(file), "--data", str(radar), "-o", str(out), "--quiet"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "convrnn_zoo", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (out / "last.ckpt").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert stdout == ""
-    first, command = stderr.strip().splitlines()
-    assert first == "interrupted; go on from the last checkpoint with:"
-    assert shlex.split(command) == ["convrnn-zoo", *arguments]
 
 
 def test_a_read_only_directory_is_an_error_before_training(radar, tmp_path, monkeypatch):

@@ -85,11 +85,6 @@ def test_rejects_checkpoints_of_other_runs_and_damaged_ones(tmp_path, splits):
         runs.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(splits):
-    with pytest.raises(FloatingPointError, match="lr"):
-        runs.train_one(dataclasses.replace(TINY, noise=3e38), 0, *splits, progress=False)
-
-
 def test_a_recipe_writes_weights_that_load_with_correct_metadata(tmp_path, capsys):
     record = train(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
     assert "seed 1" in capsys.readouterr().err

@@ -20,13 +20,13 @@ from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.tiny_recipes import PLAIN, TINY
 from tests.train.test_loop import CLASSIFIER, ramps
-from tests.train.test_loop_validation import moving
+from tests.train.test_loop_validation import ALL, moving
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
-def forecast(recipe, out=None, processes=None):
-    return runs.train_model(recipe, moving(), out=out, progress=False, processes=processes)
+def forecast(recipe, out=None, processes=None, validation=None):
+    return runs.train_model(recipe, moving(), validation, out=out, progress=False, processes=processes)
 
 
 def classify(recipe, path=None, train=None):
@@ -36,13 +36,12 @@ def classify(recipe, path=None, train=None):
 # ---- signals and time ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, loop.Terminated)])
 def test_a_signal_saves_all_updates_and_the_run_resumes_to_the_same_weights(number, error, tmp_path, monkeypatch):
-    recipe = dataclasses.replace(TINY, checkpoint_every=5)
-    expected, history = forecast(recipe)
+    expected, history = forecast(ALL, validation=moving(1))
     compute_loss, calls = forecaster.ForecasterTrainer.compute_loss, []
 
     def send(self, part):
         calls.append(None)
-        if len(calls) == 3:
+        if len(calls) == 5:  # of the third update, of two parts each
             signal.raise_signal(number)
         return compute_loss(self, part)
 
@@ -50,10 +49,11 @@ def test_a_signal_saves_all_updates_and_the_run_resumes_to_the_same_weights(numb
     with monkeypatch.context() as patched:
         patched.setattr(forecaster.ForecasterTrainer, "compute_loss", send)
         with pytest.raises(error):
-            forecast(recipe, tmp_path)
+            forecast(ALL, tmp_path, validation=moving(1))
     assert [signal.getsignal(n) for n in loop.STOPS] == handlers
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["done"] == 3
-    model, resumed = forecast(recipe, tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["done"] == 1  # after a round of two
+    torch.manual_seed(9)
+    model, resumed = forecast(ALL, tmp_path, validation=moving(1))
     assert same(model, expected)
     assert resumed == history
 

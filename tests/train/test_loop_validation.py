@@ -12,7 +12,6 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier, forecaster, loop, train
 from convrnn_zoo.train.launch import Processes
 from tests.helpers.data.own_data import RADAR, blobs
-from tests.helpers.registry import slow_unless
 from tests.helpers.train import runs
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.tiny_recipes import PLAIN, TINY
@@ -139,36 +138,6 @@ def test_parts_of_unequal_size_have_their_share_of_a_classifiers_loss(weights, t
         runs.train_one(r, 0, data, ramps(1), checkpoint=path, progress=False)
         losses.append([row["loss"] for row in torch.load(path, weights_only=True)["history"]])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
-# ---- resuming --------------------------------------------------------------------------------------------------
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", slow_unless((2).__eq__, [1, 2, 3]))
-def test_a_forecaster_with_all_of_it_resumes_to_the_same_weights(stop, tmp_path):
-    def run(out=None):
-        return runs.train_model(ALL, moving(), moving(1), out=out, progress=False)
-
-    expected, history = run()
-    interrupted(lambda: run(tmp_path), saves=stop)
-    torch.manual_seed(9)
-    model, resumed = run(tmp_path)
-    assert same(model, expected)
-    assert resumed == history
-
-
-def test_a_classifier_with_all_of_it_resumes_to_the_same_weights(tmp_path):
-    recipe = dataclasses.replace(CLASSIFIER, ema=0.9, grad_accum_steps=2, patience=3, epochs=4, bucket_batches=2)
-
-    def run(path=None):
-        splits = ramps(0), ramps(1), ramps(2)
-        return runs.train_one(recipe, 0, *splits, checkpoint=path, progress=False).model
-
-    expected = run()
-    interrupted(lambda: run(tmp_path / "a.ckpt"), saves=2)
-    assert same(run(tmp_path / "a.ckpt"), expected)
-
-
-# ---- the parts -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -3,9 +3,7 @@
 import dataclasses
 import importlib.util
 import logging
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,40 +235,6 @@ def test_baselines_know_the_pixel_size_of_the_files(stated, expected, tmp_path, 
     monkeypatch.setattr(evaluation, "choose_baselines", lambda *args, pixel_km, **kwargs: seen.append(pixel_km) or {})
     evaluate(build(recipe, 1).eval(), recipe, clips)
     assert seen == [pytest.approx(expected)]
-
-
-PEAK = """
-import dataclasses, sys, torch
-from pathlib import Path
-from convrnn_zoo.data import ArrayFrames, CustomSequences
-from convrnn_zoo.train.forecaster import build
-from convrnn_zoo.verify import evaluate
-from tests.helpers.train.tiny_recipes import PLAIN
-
-class Noise(torch.utils.data.Dataset):
-    def __len__(self):
-        return 96
-    def __getitem__(self, i):
-        return torch.rand(6, 1, 96, 96, generator=torch.Generator().manual_seed(i))
-
-def peak():
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
-
-recipe = dataclasses.replace(PLAIN, data=ArrayFrames(name="noise"))
-model, clips = build(recipe, 1).eval(), CustomSequences(Noise())
-evaluate(model, recipe, clips, 8, batch_size=4)
-before = peak()
-evaluate(model, recipe, clips, 96, batch_size=4)
-print(peak() - before)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of memory is read from Linux's /proc")
-def test_an_evaluation_needs_no_memory_for_all_sequences():
-    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 96 * 6 * 96 * 96 * 4 / 2**20 / 2  # MiB: half of the sequences
 
 
 # ---- the table of metrics ----------------------------------------------------------------------------------------

@@ -6,14 +6,12 @@ from functools import partial
 import pytest
 import torch
 
-from convrnn_zoo import EnsembleForecaster
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.verify.evaluation import evaluate
 from convrnn_zoo.verify.figures import ensemble_rows
 from convrnn_zoo.verify.metrics import BrierScores, Occurrences, ProbabilityScores, ensemble_scores
 from tests.helpers.train import runs
-from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.small_scores import rain
 from tests.helpers.train.tiny_recipes import PLAIN
 
@@ -69,20 +67,7 @@ def test_rows_of_a_figure():
     assert all(frames.flatten()[2].isnan() for frames in rows.values())
 
 
-@pytest.mark.slow
 # ---- training -------------------------------------------------------------------------------------------------------
-def test_members_are_trained_and_a_run_goes_on_where_it_was_interrupted(clips, tmp_path):
-    def train(**kwargs):
-        return runs.train_model(RECIPE, clips, progress=False, **kwargs)
-
-    expected, history = train()
-    assert isinstance(expected, EnsembleForecaster)
-    interrupted(lambda: train(out=tmp_path), saves=1)
-    model, again = train(out=tmp_path)
-    assert same(model, expected)
-    assert again == history
-
-
 @pytest.mark.parametrize(
     "entries",
     [{"loss": "mse"}, {"weights": "convgru_forecaster.tiny", "model": {"hidden_channels": [2, 2], "kernel_size": 3}}],

@@ -61,8 +61,10 @@ def find_issues(
         )
     if every is None:
         return issues
+    if str(every).isdecimal() and int(every) > 0:
+        return issues[(issues - issues[0]) % int(every) == 0]
     if isinstance(every, int) or str(every).isdecimal() or frames.times is None or isinstance(step, str | None):
-        return issues[(issues - issues[0]) % _parse_count(frames, every) == 0]
+        raise ValueError(f"every must be a number of frames above 0 for {frames.path}, got {every!r}")
     return _find_multiples(frames, issues, step, every)
 
 
@@ -112,13 +114,6 @@ def _drop_zone(bound: Any) -> Any:
     except (ValueError, TypeError):  # a date of another calendar
         return bound
     return time.tz_convert(None) if getattr(time, "tz", None) else bound  # NaT has none
-
-
-def _parse_count(frames: Frames, every: Any) -> int:
-    """Returns a number of frames, or raises ValueError."""
-    if not str(every).isdecimal() or not int(every):
-        raise ValueError(f"every must be a number of frames above 0 for {frames.path}, got {every!r}")
-    return int(every)
 
 
 def _find_multiples(frames: Frames, issues: Any, step: float, every: Any) -> Any:
