@@ -24,7 +24,7 @@ def convert_published(published: Published, sha256: str, file: Path, directory: 
     Raises:
         WeightsError: the file is not of the architecture and sizes that the metadata states.
     """
-    model: Any = load(published.source, file, **published.options)
+    model: Any = load(published.converter, file, **published.options)
     architecture = getattr(model, "pretrained_cfg", {}).get("architecture", type(model).__name__)
     if architecture != published.architecture:
         raise WeightsError(f"the file is of {architecture}, expected {published.architecture}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from timm.models import build_model_with_cfg, resolve_pretrained_cfg
-from torch import nn
+from torch import Tensor, nn
 
 from .._hints import suggest
 from ..layers import KINDS
@@ -72,65 +72,35 @@ def build_model(
     """
     if not features_only and (out_indices, feature_cls) != (None, None):
         raise TypeError(f"{name}: out_indices and feature_cls need features_only=True")
-    pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
-    if pretrained is False and not pretrained_cfg:
-        pretrained_cfg = BASE_CFGS[name]  # without the sizes of the default weights
-    elif isinstance(pretrained_cfg, dict) and source is None and not pretrained_cfg.get("source"):
-        pretrained_cfg = {**BASE_CFGS[name], **pretrained_cfg}
-    cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(pretrained_cfg_overlay or {})).to_dict()
-    check_pretrained_cfg(cfg, name)
-    pretrained, has_config = pretrained is not False, cfg.get("source") in SOURCES_BY_SCHEME
+    overlay, has_weights = dict(pretrained_cfg_overlay or {}), pretrained is not False
+    cfg = _resolve_cfg(name, pretrained, pretrained_cfg, overlay, source)
+    has_config = cfg.get("source") in SOURCES_BY_SCHEME
     if source or not has_config:  # otherwise timm passes the arguments of a config
-        accepted = accepted_arguments(constructor)
-        if accepted is not None and (unknown := [key for key in kwargs if key not in accepted]):
-            raise TypeError(f"{name}() got an unexpected argument {unknown[0]!r}; {suggest(unknown[0], accepted)}")
+        _check_accepted(constructor, name, kwargs)
 
     # 1. Resolve the source, which gives the arguments of the network.
     tagged = f"{name}.{cfg.get('tag')}"
-    if source is None and (pretrained or has_config or tagged in WEIGHTS or tagged in PUBLISHED):
-        source = resolve_source(cfg, name, cache_dir, token, load=pretrained)
+    if source is None and (has_weights or has_config or tagged in WEIGHTS or tagged in PUBLISHED):
+        source = resolve_source(cfg, name, cache_dir, token, load=has_weights)
     config = source.config if source else Config()
-    if config.architecture not in ("", name):
-        raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
-    args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
-    for key, field, value in (
-        ("num_classes", "num_classes", cfg["num_classes"]),
-        ("in_chans", "input_size", cfg["input_size"][0]),
-    ):
-        if args.setdefault(key, value) != value and source and field in (pretrained_cfg_overlay or {}):
-            raise WeightsError(
-                f"{source.name}: pretrained_cfg_overlay has {field}={cfg[field]} and the model {key}={args[key]}; pass "
-                f"{key}={value} as well, or leave {field} out"
-            )
+    args = _merge_arguments(name, cfg, source, kwargs, overlay)
     placement = {key: args.pop(key) for key in ("device", "dtype") if key in args}
 
-    # 2. Build the network: on the meta device first, so that a config can neither ask for too much memory nor get
-    #    memory for weights that do not fit.
+    # 2. Check the tensors against a network on the meta device, so that a config can neither ask for too much memory
+    #    nor get memory for weights that do not fit.
     state, is_adapted = None, False
     if source is not None:
         target = build_on_meta(constructor, args, f"the model of {source.name}")
-        if pretrained:
-            stored_args = config.args or {
-                "in_chans": cfg["input_size"][0],
-                "num_classes": cfg["num_classes"] or target.num_classes,
-            }
-            stored = read_state_dict(source)
-            chans, classes = stored_args["in_chans"], stored_args["num_classes"]
-            if not (config.sha256 or target.input_weights):
-                chans = target.in_chans  # a file that the caller passed may have other channels than the cfg
-            state = adapt_state_dict(stored, target, cfg, chans, classes, source.name)
-            is_adapted = state.keys() != stored.keys() or any(state[k] is not v for k, v in stored.items())
-            placement.setdefault("dtype", dtype := float_dtype(state))
-            check_state_dict(state, target, source.name, dtype)
-    model: Any = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
+        if has_weights:
+            state, is_adapted = _fit_weights(source, target, cfg)
+            placement.setdefault("dtype", float_dtype(state))
 
-    # 3. Load the tensors, all of them or none.
-    if state is not None and not any(p.is_meta for p in model.parameters()):  # which hold no values
+    # 3. Build the network and load the tensors, all of them or none. On the meta device there are no values.
+    model: Any = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
+    if state is not None and not any(p.is_meta for p in model.parameters()):
         load_state_dict(model, state)
     set_model_attributes(model, args, config)
-    if state is None:
-        is_adapted = config.args not in (None, model.model_args)
-    if is_adapted:
+    if is_adapted or (state is None and config.args not in (None, model.model_args)):
         clear_metadata(model)
         if (config.args or cfg)["num_classes"] != model.num_classes:
             for key in HEAD_CFG_KEYS:
@@ -140,6 +110,55 @@ def build_model(
     if checkpoint_path:
         load_weights(model, checkpoint_path)
     return extract_features(model, out_indices, feature_cls) if features_only else model
+
+
+def _resolve_cfg(
+    name: str, pretrained: bool | str, pretrained_cfg: Any, overlay: dict[str, Any], source: WeightsSource | None
+) -> dict[str, Any]:
+    """Returns timm's complete cfg of the chosen weights, or of the architecture without weights."""
+    pretrained_cfg = choose_weights(name, pretrained, pretrained_cfg)
+    if pretrained is False and not pretrained_cfg:
+        pretrained_cfg = BASE_CFGS[name]  # without the sizes of the default weights
+    elif isinstance(pretrained_cfg, dict) and source is None and not pretrained_cfg.get("source"):
+        pretrained_cfg = {**BASE_CFGS[name], **pretrained_cfg}
+    cfg: dict[str, Any] = resolve_pretrained_cfg(name, pretrained_cfg, overlay).to_dict()
+    check_pretrained_cfg(cfg, name)
+    return cfg
+
+
+def _merge_arguments(
+    name: str, cfg: Mapping[str, Any], source: WeightsSource | None, kwargs: Mapping[str, Any], overlay: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the arguments of the network: those of the caller, then of the source's config, then of the cfg."""
+    config = source.config if source else Config()
+    if config.architecture not in ("", name):
+        raise WeightsError(f"{source}: its architecture is {config.architecture!r}, expected {name!r}")
+    args = {key: plain_value(value) for key, value in {**(config.args or {}), **kwargs}.items()}
+    stated = {"num_classes": ("num_classes", cfg["num_classes"]), "in_chans": ("input_size", cfg["input_size"][0])}
+    for key, (field, value) in stated.items():
+        if args.setdefault(key, value) != value and source and field in overlay:
+            raise WeightsError(
+                f"{source.name}: pretrained_cfg_overlay has {field}={cfg[field]} and the model {key}={args[key]}; pass "
+                f"{key}={value} as well, or leave {field} out"
+            )
+    return args
+
+
+def _fit_weights(source: WeightsSource, target: Any, cfg: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
+    """Reads the tensors of a source and adapts them to a network; returns them, and whether any was changed.
+
+    Raises:
+        WeightsError: the tensors cannot be read, or do not fit the network.
+    """
+    stored, args = read_state_dict(source), source.config.args
+    chans, classes = cfg["input_size"][0], cfg["num_classes"] or target.num_classes
+    if args:
+        chans, classes = args["in_chans"], args["num_classes"]
+    if not (source.config.sha256 or target.input_weights):
+        chans = target.in_chans  # a file that the caller passed may have other channels than the cfg
+    state = adapt_state_dict(stored, target, cfg, chans, classes, source.name)
+    check_state_dict(state, target, source.name, float_dtype(state))
+    return state, state.keys() != stored.keys() or any(state[k] is not v for k, v in stored.items())
 
 
 def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> Any:
@@ -230,6 +249,12 @@ def _reject_other_inputs(extractor: nn.Module, args: tuple[Any, ...], kwargs: di
         names = ", ".join(kwargs) or "more inputs"
         hint = f"{names}; call model.model.forward_intermediates(x, …, intermediates_only=True)"
         raise TypeError(f"a model with features_only=True takes one input, x, and got also {hint}")
+
+
+def _check_accepted(constructor: Callable[..., nn.Module], name: str, kwargs: Mapping[str, Any]) -> None:
+    accepted = accepted_arguments(constructor)
+    if accepted is not None and (unknown := [key for key in kwargs if key not in accepted]):
+        raise TypeError(f"{name}() got an unexpected argument {unknown[0]!r}; {suggest(unknown[0], accepted)}")
 
 
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:

@@ -17,7 +17,7 @@ from .._version import __version__
 from .config import CONFIG
 from .errors import ConvRNNHubError, HubAccessError, WeightsError
 from .limits import check_size
-from .state_dict import file_blob, file_sha256
+from .state_dict import file_checksum
 
 logger = logging.getLogger("convrnn_zoo")
 T = TypeVar("T")
@@ -61,19 +61,38 @@ def download(file: HubFile, sha256: str | None = None, max_bytes: int | None = N
         WeightsError: the file is too large or damaged. If a second download is damaged too, the file is removed.
     """
     with hub_errors(file):
-        path, checksum = _current_copy(file, max_bytes)
+        path, announced = _current_copy(file, max_bytes)
         # The cache links to contents by their checksum, except on systems without links.
-        expected = sha256 or (Path(os.readlink(path)).name if path.is_symlink() else checksum)
+        expected = sha256 or (Path(os.readlink(path)).name if path.is_symlink() else announced)
         if expected is None:
             if file.filename != CONFIG:  # of which every field is checked
                 logger.warning("%s: its checksum is unknown, so damage cannot be detected", file)
-        elif not _matches(path, expected):
-            path = _replace_damaged(file, expected)
+            return path
+        if file_checksum(path, expected) == expected:
+            return path
+        logger.warning("%s: the copy in the cache is damaged and is downloaded again", file)
+        try:
+            path = _hub_download(file, force_download=True)
+        except CLIENT_ERRORS as e:
+            raise WeightsError(
+                f"{file}: the copy in the cache is damaged (expected checksum {expected}) and cannot be downloaded "
+                f"again: {hub_error(e, file)}"
+            ) from e
+        if file_checksum(path, expected) != expected:
+            path.resolve().unlink()
+            path.unlink(missing_ok=True)
+            raise WeightsError(
+                f"{file}: the content differs from the expected checksum {expected}, also after a second download, and "
+                "was removed from the cache; try again later, and tell the owner of the repository if it stays so"
+            )
         return path
 
 
 def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | None]:
-    """Downloads a file if the cache has no current copy; returns its path, and its checksum if the Hub stated it."""
+    """Downloads a file if the cache has no current copy; returns its path, and its checksum if the Hub stated it.
+
+    The size is checked before the download. Without a connection, the copy in the cache is used, with a warning.
+    """
     cached = try_to_load_from_cache(file.repo_id, file.filename, cache_dir=file.cache_dir, revision=file.revision)
     if isinstance(cached, str) and file.is_fixed:
         return Path(cached), None
@@ -87,41 +106,14 @@ def _current_copy(file: HubFile, max_bytes: int | None) -> tuple[Path, str | Non
         logger.log(level, "%s. The copy in the cache is used", hub_error(e, file))
         return Path(cached), None
     check_size(metadata.size or 0, str(file), max_bytes)
-    if isinstance(cached, str) and Path(cached).parent.name == metadata.commit_hash:
-        return Path(cached), metadata.etag
-    return _fetch(file), metadata.etag
+    is_current = isinstance(cached, str) and Path(cached).parent.name == metadata.commit_hash
+    return Path(str(cached)) if is_current else _hub_download(file), metadata.etag
 
 
-def _fetch(file: HubFile, force: bool = False) -> Path:
-    options: Any = {"revision": file.revision, "cache_dir": file.cache_dir, "token": file.token}
-    options |= {"force_download": force, "library_name": "convrnn_zoo", "library_version": __version__}
+def _hub_download(file: HubFile, **options: Any) -> Path:
+    options |= {"revision": file.revision, "cache_dir": file.cache_dir, "token": file.token}
+    options |= {"library_name": "convrnn_zoo", "library_version": __version__}
     return Path(retry(lambda: hf_hub_download(file.repo_id, file.filename, **options)))
-
-
-def _replace_damaged(file: HubFile, expected: str) -> Path:
-    logger.warning("%s: the copy in the cache is damaged and is downloaded again", file)
-    try:
-        again = _fetch(file, force=True)
-    except CLIENT_ERRORS as e:
-        raise WeightsError(
-            f"{file}: the copy in the cache is damaged (expected checksum {expected}) and cannot be downloaded again: "
-            f"{hub_error(e, file)}"
-        ) from e
-    if _matches(again, expected):
-        return again
-    again.resolve().unlink()
-    again.unlink(missing_ok=True)
-    raise WeightsError(
-        f"{file}: the content differs from the expected checksum {expected}, also after a second download, and was "
-        "removed from the cache; try again later, and tell the owner of the repository if it stays so"
-    )
-
-
-def _matches(path: Path, expected: str) -> bool:
-    """Returns whether a file has the expected checksum: a sha256, or the sha1 of git for small files."""
-    if len(expected) == 64:
-        return file_sha256(path) == expected
-    return file_blob(path) == expected
 
 
 # ---- errors --------------------------------------------------------------------------------------------------------
@@ -148,9 +140,10 @@ _ERRNO_HINTS = {
 }
 
 
-def system_hint(error: OSError) -> str:
+def system_hint(error: BaseException) -> str:
     """Returns a hint for an error of the file system, or "" for other errors."""
-    return f"; {_ERRNO_HINTS[error.errno]}" if error.errno in _ERRNO_HINTS else ""
+    hint = _ERRNO_HINTS.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"; {hint}" if hint else ""
 
 
 def find_root(error: BaseException) -> tuple[BaseException, int | None]:
@@ -168,12 +161,11 @@ def hub_error(error: BaseException, file: HubFile) -> ConvRNNHubError:
     reason = " ".join(str(root).split())[:300] or type(root).__name__
     if status is not None and str(status) not in reason:
         reason += f" (status {status})"
-    hints = [_ERRNO_HINTS[root.errno]] if isinstance(root, OSError) and root.errno in _ERRNO_HINTS else []
-    hints += [text for on, text in _HINTS if (status in on if isinstance(on, tuple) else isinstance(root, on))]
+    hints = [text for on, text in _HINTS if (status in on if isinstance(on, tuple) else isinstance(root, on))]
     if status is None and isinstance(root, HTTP_ERROR):
         hints.append("check the connection, the proxy and HF_ENDPOINT, and try again; files in the cache load offline")
     url = f"{constants.ENDPOINT}/{file.repo_id}"
-    hint = "".join(f"; {text}" for text in hints[:1]).format(endpoint=constants.ENDPOINT, url=url)
+    hint = system_hint(root) or "".join(f"; {text}" for text in hints[:1]).format(endpoint=constants.ENDPOINT, url=url)
     cls = HubAccessError if isinstance(root, OSError | HTTP_ERROR) else WeightsError
     return cls(f"{file}: {reason}{hint}")
 
@@ -189,21 +181,32 @@ def hub_errors(file: HubFile) -> Iterator[None]:
         raise hub_error(e, file) from e
 
 
-def retry(act: Callable[[], T]) -> T:
-    """Calls a function of huggingface_hub, up to three times if it fails quickly with a transient error.
+def _is_transient(error: Exception) -> bool:
+    """Returns whether an error of huggingface_hub is a broken connection, an incomplete file or a status 5xx."""
+    root, status = find_root(error)
+    if isinstance(root, OSError) and "Consistency check failed" in str(root):
+        return True
+    return isinstance(root, HTTP_ERROR) if status is None else status >= 500
 
-    Transient errors are broken connections, incomplete files and status 5xx. huggingface_hub itself retries slow calls.
+
+def retry(
+    act: Callable[[], T],
+    is_transient: Callable[[Exception], bool] = _is_transient,
+    max_seconds: float = _MAX_SECONDS,
+    name: str = "",
+) -> T:
+    """Calls a function, up to three times if it fails within `max_seconds` with a transient error.
+
+    huggingface_hub itself retries slow calls, and since its version 1.0 also a status 5xx. `name` is for the message.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    for _ in range(_ATTEMPTS - 1):
         start = time.monotonic()
         try:
             return act()
-        except CLIENT_ERRORS as e:
-            root, status = find_root(e)
-            transient = isinstance(root, HTTP_ERROR) if status is None else status >= 500
-            incomplete = isinstance(root, OSError) and "Consistency check failed" in str(root)
-            if attempt == _ATTEMPTS or time.monotonic() - start > _MAX_SECONDS or not (transient or incomplete):
+        except Exception as e:
+            if time.monotonic() - start > max_seconds or not is_transient(e):
                 raise
-            logger.warning("%s; trying again", " ".join(str(root).split())[:200])
+            reason = " ".join(str(find_root(e)[0]).split())[:200]
+            logger.warning("%s%s; trying again", f"{name}: " if name else "", reason)
             time.sleep(_WAIT)
-    raise AssertionError
+    return act()

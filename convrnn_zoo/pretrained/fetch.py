@@ -9,19 +9,18 @@ import http.client
 import io
 import json
 import logging
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,11 +29,12 @@ from huggingface_hub.utils import WeakFileLock, tqdm
 
 from .._atomic import write_text
 from .._version import __version__
-from .download import HubFile, download, system_hint
+from .config import CONFIG, WEIGHTS_FILE, read_config
+from .download import HubFile, download, retry, system_hint
 from .errors import HubAccessError, WeightsError
 from .limits import limit
 from .published import Published
-from .state_dict import file_blob, file_sha256
+from .state_dict import file_checksum, file_sha256
 
 logger = logging.getLogger("convrnn_zoo")
 CONVERTERS = 1
@@ -44,25 +44,37 @@ RECORDED = "downloaded"
 LOCK, TEMPORARY = ".lock", "tmp"
 """Name of the lock of a set of weights, and beginning of the names of directories of unfinished downloads."""
 ROOT = Path(__file__).parents[2]
-TIMEOUT, ATTEMPTS, WAIT, CHUNK = 30.0, 3, 1.0, 2**20
+TIMEOUT, CHUNK = 30.0, 2**20
 
 
-def fetch(published: Published, cache_dir: Any = None, token: str | bool | None = None) -> Path:
+def fetch(published: Published, cache_dir: Any = None, token: str | bool | None = None, *, check: bool = False) -> Path:
     """Returns the directory of converted weights. Downloads and converts the published file if it is not in the cache.
+
+    With `check`, a directory in the cache is compared with its checksum. If it is damaged, it is written again.
 
     Raises:
         HubAccessError: the file cannot be downloaded or written. The cache is unchanged.
         WeightsError: the file is not the published one, is damaged, or cannot be converted. The cache is unchanged.
     """
-    with system_errors(published):
-        cache = cached_assets_path("convrnn_zoo", published.architecture, published.tag, assets_dir=cache_dir)
-        if (directory := _converted(published, cache)) is not None:
+    try:
+        cache = _cache(published, cache_dir)
+        if not check and (directory := _converted(published, cache)):
             return directory
         with WeakFileLock(cache / LOCK):
             for killed in cache.glob(f"{TEMPORARY}*"):  # the lock is free, so that their processes have ended
                 shutil.rmtree(killed, ignore_errors=True)
-            # Another process may have converted the file while this one waited.
-            return _converted(published, cache) or _fetch(published, cache, cache_dir, token)
+            directory = _converted(published, cache)  # another process may have converted the file meanwhile
+            if directory and not (check and _is_damaged(directory, published.name)):
+                return directory
+            return _download_and_convert(published, cache, cache_dir, token)
+    except HubAccessError:
+        raise
+    except OSError as e:
+        raise HubAccessError(f"{published.name}: {e}{system_hint(e)}") from e
+
+
+def _cache(published: Published, cache_dir: Any) -> Path:
+    return cached_assets_path("convrnn_zoo", published.architecture, published.tag, assets_dir=cache_dir)
 
 
 def _converted(published: Published, cache: Path) -> Path | None:
@@ -72,7 +84,18 @@ def _converted(published: Published, cache: Path) -> Path | None:
     return directory if sha256 and directory.is_dir() else None
 
 
-def _fetch(published: Published, cache: Path, cache_dir: Any, token: str | bool | None) -> Path:
+def _is_damaged(directory: Path, name: str) -> bool:
+    """Returns, and logs, whether converted weights lack their config or do not have the checksum that it states."""
+    try:
+        is_sound = read_config(directory / CONFIG, name).sha256 == file_sha256(directory / WEIGHTS_FILE)
+    except (OSError, ValueError):
+        is_sound = False
+    if not is_sound:
+        logger.warning("%s: the converted weights in %s are damaged and are converted again", name, directory)
+    return not is_sound
+
+
+def _download_and_convert(published: Published, cache: Path, cache_dir: Any, token: str | bool | None) -> Path:
     with tempfile.TemporaryDirectory(dir=cache, prefix=TEMPORARY) as temporary:
         file = _download(published, Path(temporary), cache_dir, token)
         actual = check_file(file, published, published.sha256 or _recorded(cache)[1])
@@ -87,14 +110,15 @@ def _fetch(published: Published, cache: Path, cache_dir: Any, token: str | bool 
                 cache / RECORDED,
             )
         write_text(cache / RECORDED, f"{file.stat().st_size} {actual}\n")
-        if not directory.is_dir():
-            converted.rename(directory)
+        if directory.is_dir():
+            directory.rename(Path(temporary) / "damaged")
+        converted.rename(directory)
     return directory
 
 
 def recorded_file(published: Published, cache_dir: Any = None) -> tuple[int, str]:
     """Returns the size and sha256 of the published file that was downloaded last, or ``(0, "")``."""
-    return _recorded(cached_assets_path("convrnn_zoo", published.architecture, published.tag, assets_dir=cache_dir))
+    return _recorded(_cache(published, cache_dir))
 
 
 def _recorded(cache: Path) -> tuple[int, str]:
@@ -105,17 +129,6 @@ def _recorded(cache: Path) -> tuple[int, str]:
 
 def _directory(cache: Path, sha256: str) -> Path:
     return cache / f"{sha256[:16]}-{CONVERTERS}"
-
-
-@contextmanager
-def system_errors(published: Published) -> Iterator[None]:
-    """Context manager that adds the name of the weights and a hint to errors of the system, such as a full disk."""
-    try:
-        yield
-    except (HubAccessError, WeightsError):
-        raise
-    except OSError as e:
-        raise HubAccessError(f"{published.name}: {e}{system_hint(e)}") from e
 
 
 # ---- download ------------------------------------------------------------------------------------------------------
@@ -143,31 +156,29 @@ def _download(published: Published, directory: Path, cache_dir: Any, token: str 
         raise WeightsError(f"{published.name}: {published.address} is not an address of HTTPS")
     # The suffix tells the format; an address may end with a query.
     path = directory / f"file{Path(published.file).suffix}"
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            if published.member:
-                _download_member(published, path)
-            else:
-                with _open(published.address) as response:
-                    _save(response, path, published, response.length)
-            return path
-        except urllib.error.HTTPError as e:
-            error: Exception = e
-            e.close()
+    get = _download_member if published.member else _download_file
+    try:
+        retry(lambda: get(published, path), _is_transient, math.inf, published.name)
+    except (OSError, http.client.HTTPException) as e:
+        if system_hint(e):  # of this machine
+            raise
+        reason = str(getattr(e, "reason", e)) or type(e).__name__
+        if isinstance(e, urllib.error.HTTPError):
             reason = f"the server answers {e.code} {e.reason}"
-            is_transient = e.code >= 500 or e.code == 429
-        except (OSError, http.client.HTTPException) as e:
-            if isinstance(e, OSError) and system_hint(e):  # of this machine
-                raise
-            error, reason, is_transient = e, str(getattr(e, "reason", e)) or type(e).__name__, True
-        if attempt == ATTEMPTS or not is_transient:
-            raise HubAccessError(
-                f"{published.name}: {published.address} cannot be downloaded: {reason}. Check the connection and try "
-                f"again; {published.where} describes the file, and after a download by hand: `{published.command}`"
-            ) from error
-        logger.warning("%s: %s; trying again", published.name, reason)
-        time.sleep(WAIT)
-    raise AssertionError
+            e.close()
+        raise HubAccessError(
+            f"{published.name}: {published.address} cannot be downloaded: {reason}. Check the connection and try "
+            f"again; {published.where} describes the file, and after a download by hand: `{published.command}`"
+        ) from e
+    return path
+
+
+def _is_transient(error: Exception) -> bool:
+    """Returns whether an error is of the connection or a status such as 503, after which a download may succeed."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return error.code >= 500 or error.code == 429
+    return isinstance(error, OSError | http.client.HTTPException) and not system_hint(error)
 
 
 def _open(address: str, headers: Mapping[str, str] | None = None) -> Any:
@@ -175,6 +186,11 @@ def _open(address: str, headers: Mapping[str, str] | None = None) -> Any:
         address, headers={"User-Agent": f"convrnn_zoo/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
     )
     return OPENER.open(request, timeout=TIMEOUT)
+
+
+def _download_file(published: Published, path: Path) -> None:
+    with _open(published.address) as response:
+        _save(response, path, published, response.length)
 
 
 def _save(stream: IO[bytes], path: Path, published: Published, length: int | None) -> None:
@@ -195,23 +211,25 @@ def _save(stream: IO[bytes], path: Path, published: Published, length: int | Non
         raise ConnectionError(f"the download broke off after {size:,} of {length:,} bytes")
 
 
+def _open_range(address: str, start: int, end: int) -> Any:
+    """Opens the bytes of a file on a server from `start` up to `end`."""
+    response = _open(address, {"Range": f"bytes={start}-{end - 1}"})
+    if response.status != 206 or not re.fullmatch(r"bytes \d+-\d+/\d+", response.headers["Content-Range"] or ""):
+        response.close()
+        raise WeightsError(
+            f"{address}: the server does not send parts of a file, which are needed to read one member of this "
+            "archive; download the archive by hand and unpack it"
+        )
+    return response
+
+
 class _RemoteFile(io.RawIOBase):
     """A file on a server, of which ranges of bytes are read."""
 
     def __init__(self, address: str) -> None:
         self.address, self.position = address, 0
-        with self._request("bytes=0-0") as response:
+        with _open_range(address, 0, 1) as response:
             self.size = int(response.headers["Content-Range"].rpartition("/")[2])
-
-    def _request(self, part: str) -> Any:
-        response = _open(self.address, {"Range": part})
-        if response.status != 206 or not re.fullmatch(r"bytes \d+-\d+/\d+", response.headers["Content-Range"] or ""):
-            response.close()
-            raise WeightsError(
-                f"{self.address}: the server does not send parts of a file, which are needed to read one member of "
-                "this archive; download the archive by hand and unpack it"
-            )
-        return response
 
     def readable(self) -> bool:
         return True
@@ -219,19 +237,16 @@ class _RemoteFile(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self.position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
         return self.position
 
     def readinto(self, buffer: Any) -> int:
-        count = min(len(buffer), self.size - self.position)
-        if count <= 0:
+        end = min(self.position + len(buffer), self.size)
+        if self.position >= end:
             return 0
-        with self._request(f"bytes={self.position}-{self.position + count - 1}") as response:
-            content = response.read(count)
+        with _open_range(self.address, self.position, end) as response:
+            content = response.read(end - self.position)
         buffer[: len(content)] = content
         self.position += len(content)
         return len(content)
@@ -266,7 +281,7 @@ def check_file(path: Path, published: Published, sha256: str) -> str:
     for what, expected, value in (
         ("size", published.size, size),
         ("sha256", sha256, actual),
-        ("git object id", published.blob, published.blob and file_blob(path)),
+        ("git object id", published.blob, published.blob and file_checksum(path, published.blob)),
     ):
         if expected and value != expected:
             raise WeightsError(

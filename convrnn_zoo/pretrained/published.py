@@ -27,7 +27,7 @@ class Published:
     """The Hub's id of the licence, such as ``mit``; ``other`` if none is stated."""
     license_source: str
     """Where the licence is stated, or what is known of it."""
-    source: str
+    converter: str
     """Name of the converter, in :data:`convrnn_zoo.interop.SOURCES`."""
     paper: str
     """Authors and year."""
@@ -107,7 +107,7 @@ class Published:
     def command(self) -> str:
         """Shell command that converts the file after a download by hand."""
         options = "".join(f" --set {key}={value}" for key, value in self.options.items())
-        return f"convrnn-zoo convert {self.source} {self.file} -o converted{options}"
+        return f"convrnn-zoo convert {self.converter} {self.file} -o converted{options}"
 
     def describe(self) -> dict[str, str]:
         """Returns the fields that ``convrnn-zoo info`` prints."""

@@ -1,6 +1,5 @@
 """The registry of architectures: functions by name, their timm cfgs and their weights."""
 
-import fnmatch
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from torch import nn
 
 from .._hints import suggest
 from .metadata import WEIGHTS, WeightsMetadata
-from .published import PUBLISHED, find_published
+from .published import find_published
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 BASE_CFGS: dict[str, dict[str, Any]] = {}
@@ -103,25 +102,20 @@ def list_models(
     """
     if isinstance(module, bool):
         raise TypeError(f"module must be names, got {module}; pass pretrained={module} by its name")
-    modules, homes = _patterns(module), {n: f.__module__.rpartition(".")[2] for n, f in _FUNCTIONS.items()}
+    homes = {n: f.__module__.rpartition(".")[2] for n, f in _FUNCTIONS.items()}
+    modules = _patterns(module)
     for name in modules:
         if name not in homes.values():
             raise ValueError(f"no module {name!r} in convrnn_zoo.models; {suggest(name, sorted(set(homes.values())))}")
-    names = [n for n in sorted({**WEIGHTS, **PUBLISHED} if pretrained else _FUNCTIONS) if n.partition(".")[0] in homes]
-    names = [n for n in names if not modules or homes[n.partition(".")[0]] in modules]
-    included, excluded = _matches(names, _patterns(filter) or ["*"]), _matches(names, _patterns(exclude_filters))
-    return [n for n in names if n in included and n not in excluded]
+    excluded = [p + end for p in _patterns(exclude_filters) for end in ("", ".*")]  # older versions of timm add no tag
+    names = timm.list_models(_patterns(filter), pretrained=pretrained, exclude_filters=excluded)
+    known = {n for n, home in homes.items() if not modules or home in modules}
+    return sorted(n for n in names if n.partition(".")[0] in known and ("." in n) == pretrained)
 
 
 def _patterns(value: str | Iterable[str] | None) -> list[str]:
     """Returns patterns or names as a list, which is empty for the empty text and None."""
     return [value] if value and isinstance(value, str) else list(value or ())
-
-
-def _matches(names: list[str], patterns: list[str]) -> set[str]:
-    """Returns the names that match one of the patterns; one without a tag also matches the names with any tag."""
-    with_tags = [f"{pattern}.*" for pattern in patterns if "." not in pattern]
-    return {name for pattern in (*patterns, *with_tags) for name in fnmatch.filter(names, pattern)}
 
 
 def find_weights(name: str) -> list[WeightsMetadata]:

@@ -30,6 +30,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def file_checksum(path: Path, expected: str) -> str:
+    """Returns the checksum of a file that `expected` is: a sha256, or the shorter object id that git gives a file."""
+    if len(expected) == 64:
+        return file_sha256(path)
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
 def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[str, Tensor]:
     """Reads the tensors of a safetensors file after checking its size, its checksum if it is known, and its header.
 
@@ -60,12 +68,6 @@ def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[s
         raise HubAccessError(f"{name}: cannot be read ({e}); check the path and its permissions") from e
     except Exception as e:  # the library raises several classes for an untrusted header
         raise WeightsError(f"{name}: not a valid safetensors file ({e!r:.300}); download it again") from e
-
-
-def file_blob(path: Path) -> str:
-    """Returns the object id that git gives a file."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def to_safetensors(state: Mapping[str, Tensor], origin: Mapping[str, str] | None = None) -> tuple[bytes, str]:

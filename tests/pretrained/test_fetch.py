@@ -236,6 +236,28 @@ def test_the_directory_of_a_killed_process_is_removed(publish: Any, tmp_path: Pa
 
 
 @needs_pickles
+def test_a_damaged_copy_in_the_cache_is_converted_again(
+    publish: Any, owners: Owners, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = fetch.fetch(publish(), tmp_path)
+    files = {path: path.read_bytes() for path in directory.iterdir()}
+    (directory / "config.json").unlink()
+    load(tmp_path)
+    weights = directory / "model.safetensors"
+    weights.write_bytes(files[weights][:-1] + b"\1")
+    available, owners.files = owners.files, {}
+    with pytest.raises(HubAccessError, match="404"):  # the network is off
+        load(tmp_path)
+    owners.files = available
+    load(tmp_path)
+    assert {path: path.read_bytes() for path in directory.iterdir()} == files
+    assert caplog.text.count(f"{directory} are damaged") == 3
+    with convrnn_zoo.size_limit(100), pytest.raises(WeightsError, match="more than the limit"):
+        load(tmp_path)
+    assert len(owners.requests) == 4  # not for a file that is too large
+
+
+@needs_pickles
 @pytest.mark.slow
 def test_a_member_of_the_archive_of_greenearthnet(owners: Owners, tmp_path: Path, monkeypatch: Any) -> None:
     name, known = "convlstm_greenearthnet.seed42", recorded("convlstm_greenearthnet")
@@ -442,7 +464,7 @@ def test_pretrained_loads_weights_or_names_those_that_exist(
 
 def test_commands_are_those_of_the_converters() -> None:
     for published in PUBLISHED.values():
-        source = SOURCES[published.source]
+        source = SOURCES[published.converter]
         assert published.options.keys() <= source.options.keys()
         for option, value in published.options.items():
             if option in source.checks:

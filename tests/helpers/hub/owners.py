@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from convrnn_zoo.pretrained import fetch
+from convrnn_zoo.pretrained import download, fetch
 
 Answer = Callable[[Any, bytes], None]
 """Answers a request; its arguments are the request handler and the content of the file."""
@@ -74,7 +74,7 @@ def serve_owners(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owners]:
             return self.do_open(http.client.HTTPConnection, local)
 
     monkeypatch.setattr(fetch, "OPENER", urllib.request.build_opener(fetch._SecureRedirects(), Loopback()))
-    monkeypatch.setattr(fetch, "WAIT", 0.01)
+    monkeypatch.setattr(download, "_WAIT", 0.01)
     yield owners
     server.shutdown()
     server.server_close()
