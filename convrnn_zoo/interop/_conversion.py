@@ -24,17 +24,14 @@ from ._checkpoint import ForeignCheckpoint, read_checkpoint
 from ._key_map import OptionError, Source, check_string
 from .dgmr import DGMR
 from .digital_typhoon import DIGITAL_TYPHOON
-from .e2vid import E2VID
 from .earthnet import GREENEARTHNET, SG_CONVLSTM, WEATHER2LAND
-from .firenet import FIRENET
+from .events import E2VID, FIRENET
 from .irene import IRENE
 from .keras import KERAS
-from .kimmel import KIMMEL
-from .ndrplz import NDRPLZ
+from .ndrplz import KIMMEL, NDRPLZ
 from .openstl import OPENSTL
-from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN
+from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN, TORCH
 from .rvm import RVM
-from .torch import TORCH
 from .torchgeo import TORCHGEO, TorchGeoConvLSTM
 
 logger = logging.getLogger("convrnn_zoo")

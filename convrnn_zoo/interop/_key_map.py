@@ -20,6 +20,8 @@ from ..pretrained.state_dict import FLOATS
 from ._checkpoint import ForeignCheckpoint
 
 logger = logging.getLogger("convrnn_zoo")
+NORM_ENDS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+"""Ends of the keys of a batch norm."""
 
 
 class OptionError(TypeError, ValueError):
@@ -168,6 +170,11 @@ class KeyMap(NamedTuple):
     gates: Sequence[int] = (0,)
 
     @staticmethod
+    def module(source: str, target: str, ends: Sequence[str] = ("weight", "bias")) -> "list[KeyMap]":
+        """Maps the entries of a module to those of ours; `ends` are the ends of their keys."""
+        return [KeyMap(f"{source}.{end}", f"{target}.{end}") for end in ends]
+
+    @staticmethod
     def joint(
         source: str, target: str, convs: Mapping[str, Sequence[int]], suffix: str = "_l0", bias: bool = True
     ) -> "list[KeyMap]":
@@ -249,13 +256,14 @@ def _split_name(target: str) -> list[str]:
     return [target.replace("_xh", end) for end in ("_ih", "_hh")] if "_xh" in target else [target]
 
 
-def negate_update_gate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Negates the rows of the update gate z in the parameters of ConvGRUs, whose gates are r, z, n.
+def negate_update_gate(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """Negates the rows of the update gate z in the parameters of ConvGRUs, whose names begin with `prefix`.
 
-    Some sources compute ``h' = (1 - u) h + u n`` with ``u = σ(a)``. Our update gate is then ``z = 1 - u = σ(-a)``.
+    The gates are r, z, n. Some sources compute ``h' = (1 - u) h + u n`` with ``u = σ(a)``. Our update gate is then
+    ``z = 1 - u = σ(-a)``.
     """
-    gates = {key: value.chunk(3) for key, value in state.items()}
-    return {key: torch.cat([r, -z, n]) for key, (r, z, n) in gates.items()}
+    gates = {key: value.chunk(3) for key, value in state.items() if key.startswith(prefix)}
+    return {**state, **{key: torch.cat([r, -z, n]) for key, (r, z, n) in gates.items()}}
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------
@@ -274,9 +282,21 @@ def load_layer(layer: nn.Module, state: Mapping[str, Tensor]) -> Any:
     return layer
 
 
-def load_model(entries: Entries, name: str, sizes: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
-    """Builds a registered model with the arguments `sizes` and the weights `state`, in the dtype of the entries."""
-    return load_layer(create_model(name, **sizes, dtype=entries.dtype), state)
+def load_model(
+    entries: Entries,
+    name: str,
+    sizes: Mapping[str, Any],
+    maps: Sequence[KeyMap],
+    *kernels: Sequence[int],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] = dict,
+) -> Any:
+    """Builds a registered model with the arguments `sizes` and the entries that `maps` name, in their dtype.
+
+    `shapes` are those of its parameters, if they are not :func:`parameter_shapes`. `adapt` changes the mapped entries.
+    """
+    state = gather(entries, maps, parameter_shapes(entries, name, sizes, *kernels) if shapes is None else shapes)
+    return load_layer(create_model(name, **sizes, dtype=entries.dtype), adapt(state))
 
 
 def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:

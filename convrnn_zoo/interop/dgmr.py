@@ -15,7 +15,7 @@ from torch import nn
 from .. import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, KeyMap, Source, gather, load_model, parameter_shapes
+from ._key_map import Entries, KeyMap, Source, load_model, parameter_shapes
 
 Names = dict[str, str]
 BLOCK: Names = {"beside": "conv_1x1", "first": "first_conv_3x3", "last": "last_conv_3x3"}
@@ -65,8 +65,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 18) -> nn.Module:
     weight = "weight_orig" if entries.matches(r".*\.weight_orig") else "parametrizations.weight.original"
     divide_by_norms(entries, weight)
     keys = [key for key in shapes if not key.endswith("weight_hh_l0")]  # which is in weight_xh
-    state = gather(entries, [m for key in keys for m in key_maps(key, weight)], shapes)
-    return load_model(entries, "dgmr", sizes, state)
+    return load_model(entries, "dgmr", sizes, [m for key in keys for m in key_maps(key, weight)], shapes=shapes)
 
 
 def key_maps(key: str, weight: str) -> list[KeyMap]:

@@ -7,21 +7,19 @@ from torch import nn
 from .. import _checks as check
 from ..values.preprocessing import Preprocessing
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, KeyMap, Source, gather, layer_width, load_model, parameter_shapes, same_or_list
-
-NORM_ENDS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+from ._key_map import NORM_ENDS, Entries, KeyMap, Source, layer_width, load_model, same_or_list
 
 
 def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
     """Loads the weights into ``convlstm_digital_typhoon``. Its ``forecast`` takes and returns kelvin."""
     entries = Entries(checkpoint, "digital_typhoon")
     n = entries.count(r"sequential\.convlstm(\d+)\..*", "sequential.convlstm1.convLSTMcell.conv.weight, …") - 1
-    maps = [KeyMap(f"conv.{end}", f"head.{end}") for end in ("weight", "bias")]
+    maps = KeyMap.module("conv", "head")
     for i in range(n):
         cell, target = f"sequential.convlstm{i + 1}.convLSTMcell", f"layers.{i}.cell."
         maps += KeyMap.joint(cell, target, {"conv": (0, 1, 2, 3)}, suffix="")
         maps += [KeyMap(f"{cell}.W_c{gate}", f"{target}weight_p{gate}") for gate in "ifo"]
-        maps += [KeyMap(f"sequential.batchnorm{i + 1}.{end}", f"norms.{i}.{end}") for end in NORM_ENDS]
+        maps += KeyMap.module(f"sequential.batchnorm{i + 1}", f"norms.{i}", NORM_ENDS)
     kernel = entries.axis_size([m.source for m in maps], -1) or 1
     size = [entries.axis_size([m.source for m in maps if "weight_p" in m.target], axis, 3) or 1 for axis in (1, 2)]
     sizes: dict[str, Any] = {
@@ -32,10 +30,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
         "img_size": same_or_list(size),
         "horizon": horizon,
     }
-    name = "convlstm_digital_typhoon"
-    model: Any = load_model(
-        entries, name, sizes, gather(entries, maps, parameter_shapes(entries, name, sizes, [kernel]))
-    )
+    model: Any = load_model(entries, "convlstm_digital_typhoon", sizes, maps, [kernel])
     cold, warm = 170.0, 300.0
     model.preprocessing = Preprocessing(
         encoding="standardize",

@@ -15,10 +15,8 @@ from ._key_map import (
     KeyMap,
     OptionError,
     Source,
-    gather,
     layer_width,
     load_model,
-    parameter_shapes,
     same_or_list,
 )
 
@@ -69,7 +67,7 @@ def _load(
         **({"out_chans": len(BANDS)} if has_mask else {}),
     }
     maps = [m for layer_maps in by_layer for m in layer_maps]
-    model: Any = load_model(entries, name, sizes, gather(entries, maps, parameter_shapes(entries, name, sizes, kernel)))
+    model: Any = load_model(entries, name, sizes, maps, kernel)
     model.preprocessing = _preprocessing(bool(known % 5), known >= 5, has_mask, horizon)
     return model
 
@@ -170,7 +168,7 @@ def _convlstm(entries: Entries, horizon: int, static_chans: int) -> nn.Module:
     width = layer_width(entries, maps, "encoder", "decoder")
     read = entries.axis_size([f"{part}_1_convlstm.conv.weight" for part in ("encoder", "decoder")], 1) or 0
     frames = entries.width({"conv.weight": 1, "conv.bias": 1})
-    maps += [KeyMap(f"conv.{end}", f"head.{end}") for end in _ENDS]
+    maps += KeyMap.module("conv", "head")
     sizes = {
         "in_chans": frames,
         "hidden_channels": width,
@@ -189,8 +187,8 @@ def _predrnn(entries: Entries, horizon: int) -> nn.Module:
         for source, (target, gates) in CELL.items()
     ]
     width = layer_width(entries, maps, "layers")
-    maps += [KeyMap(f"{original}.weight", f"{ours}.weight") for ours, original in MODULES.items()]
-    maps += [KeyMap(f"{MODULES[ours]}.bias", f"{ours}.bias") for ours in MODULES if not _NO_BIAS.fullmatch(ours)]
+    for ours, original in MODULES.items():
+        maps += KeyMap.module(original, ours, ("weight",) if _NO_BIAS.fullmatch(ours) else _ENDS)
     read = entries.width({f"early_conditioning.{part}.{end}": 1 for part in ("conv", "norm") for end in _ENDS})
     frames = entries.width({"dec.readout.weight": 1})
     weather = entries.axis_size([f"early_conditioning.FiLM.{part}.conv1.weight" for part in ("beta", "gamma")], 1) or 1
@@ -208,8 +206,7 @@ def _predrnn(entries: Entries, horizon: int) -> nn.Module:
 def _build(entries: Entries, name: str, maps: list[KeyMap], sizes: dict[str, Any]) -> nn.Module:
     cells = [m.source for m in maps if "weight_xh" in m.target or "weight_ih" in m.target]
     sizes["kernel_size"] = kernel = entries.axis_size(cells, -1) or 1
-    state = gather(entries, maps, parameter_shapes(entries, name, sizes, (kernel, kernel)))
-    return load_model(entries, name, sizes, state)
+    return load_model(entries, name, sizes, maps, (kernel, kernel))
 
 
 GREENEARTHNET = Source(

@@ -10,7 +10,7 @@ from torch import nn
 from .. import _checks as check
 from ..values.preprocessing import Preprocessing
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes, same_or_list
+from ._key_map import Entries, KeyMap, Source, load_model, negate_update_gate, same_or_list
 
 GATES = {"combined_gates": (1, 0), "out_gate": (0,)}
 """The convolutions of a cell, with the positions of our gates r and z in the first one, and of n in the second."""
@@ -37,8 +37,7 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
         "kernel_size": same_or_list(kernel),
         "horizon": horizon,
     }
-    state = gather(entries, maps, parameter_shapes(entries, "convgru_irene", sizes, kernel))
-    model: Any = load_model(entries, "convgru_irene", sizes, negate_update_gate(state))
+    model: Any = load_model(entries, "convgru_irene", sizes, maps, kernel, adapt=negate_update_gate)
     model.preprocessing = Preprocessing(encoding="dbz", unit="mm/h", step=5.0, inputs=6, horizon=horizon, lowest=0.0)
     return model
 

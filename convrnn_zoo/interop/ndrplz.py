@@ -1,4 +1,8 @@
-"""Converts ConvLSTM_pytorch of ndrplz: each layer has one convolution of ``[x, h]`` with the gates i, f, o, g."""
+"""Converts layers that convolve ``[x, h]`` jointly: ConvLSTM_pytorch of ndrplz, and pytorch_convgru of jacobkimmel.
+
+The first has one convolution with the gates i, f, o, g. The second has two of ``[x, h]`` and one of ``[x, r h]``, and
+is called once per step with a list of states. Our layers take the complete sequence.
+"""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import _checks as check
-from ..layers import Conv2dLSTM, ConvRNNBase
+from ..layers import Conv2dGRU, Conv2dLSTM, ConvRNNBase
 from ._checkpoint import ForeignCheckpoint
 from ._key_map import (
     Entries,
@@ -103,4 +107,24 @@ NDRPLZ = Source(
     options={"batch_first": "as its argument of that name (false)"},
     checks={"batch_first": check.boolean},
     export=LAYOUT.export,
+)
+KIMMEL_LAYOUT = JointConvs(
+    "kimmel",
+    Conv2dGRU,
+    "ConvGRUCell_{:02d}",
+    {"reset_gate": (0,), "update_gate": (0,), "out_gate": (0,)},
+    negates_update=True,
+    always_bias=True,
+    options={"reset_after": False},
+)
+KIMMEL = Source(
+    name="kimmel",
+    title="pytorch_convgru, https://github.com/jacobkimmel/pytorch_convgru",
+    key=r"ConvGRUCell_\d\d\.(?:reset|update|out)_gate\.weight",
+    ranks=(4,),
+    key_description="one of the three convolutions of its cells",
+    load=KIMMEL_LAYOUT.load,
+    options={"batch_first": "whether our layer takes (N, T, …) (false)"},
+    checks={"batch_first": check.boolean},
+    export=KIMMEL_LAYOUT.export,
 )

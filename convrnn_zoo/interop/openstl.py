@@ -6,6 +6,7 @@ OpenSTL contain convolutions that no forward pass uses.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, KeyMap, OptionError, Source, gather, layer_width, load_model, parameter_shapes
+from ._key_map import Entries, KeyMap, OptionError, Source, layer_width, load_model, parameter_shapes
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -27,37 +28,40 @@ IFOG = (0, 1, 3, 2)
 """From i, f, o, g to i, f, g, o."""
 ST_ORDER = (0, 1, 2, 6, 3, 4, 5)
 """From i, f, g, i', f', g', o to i, f, g, o, i', f', g'."""
-LSTM: Convs = {"conv_x": ("ih", range(4)), "conv_h": ("hh", range(4))}
-ST_LSTM: Convs = {
-    "conv_x": ("ih", ST_ORDER),
-    "conv_h": ("hh", range(4)),
-    "conv_m": ("hh", range(3)),
-    "conv_o": ("po", FIRST),
+CELLS: dict[str, Convs] = {
+    "lstm": {"conv_x": ("ih", range(4)), "conv_h": ("hh", range(4))},
+    "st_lstm": {
+        "conv_x": ("ih", ST_ORDER),
+        "conv_h": ("hh", range(4)),
+        "conv_m": ("hh", range(3)),
+        "conv_o": ("po", FIRST),
+    },
+    "causal_lstm": {
+        "conv_x": ("ih", ST_ORDER),
+        "conv_h": ("hh", range(4)),
+        "conv_m": ("hh", range(3)),
+        "conv_c": ("ch", range(3)),
+        "conv_c2m": ("cs", IFGO),
+        "conv_om": ("mo", FIRST),
+    },
+    "highway": {"x_concat": ("ih", range(2)), "z_concat": ("hh", range(2))},
+    "mim_block": {"conv_x_cc": ("ih", IFGO), "conv_s_cc": ("hh", IFGO), "conv_t_cc": ("th", range(3))},
+    "mim": {"conv_x_concat": ("ih", IFGO), "conv_h_concat": ("hh", IFGO)},
+    "eidetic_lstm": {
+        "conv_x": ("ih", range(4)),
+        "conv_h": ("hh", range(4)),
+        "conv_new_cell": ("co", FIRST),
+        "conv_new_gm": ("mo", FIRST),
+    },
+    "mau": {
+        "conv_s_next": ("ih", range(1)),
+        "conv_s": ("ih", range(3)),
+        "conv_t_next": ("hh", range(1)),
+        "conv_t": ("hh", range(3)),
+    },
 }
-CAUSAL_LSTM: Convs = {
-    "conv_x": ("ih", ST_ORDER),
-    "conv_h": ("hh", range(4)),
-    "conv_m": ("hh", range(3)),
-    "conv_c": ("ch", range(3)),
-    "conv_c2m": ("cs", IFGO),
-    "conv_om": ("mo", FIRST),
-}
-HIGHWAY: Convs = {"x_concat": ("ih", range(2)), "z_concat": ("hh", range(2))}
-MIM_BLOCK: Convs = {"conv_x_cc": ("ih", IFGO), "conv_s_cc": ("hh", IFGO), "conv_t_cc": ("th", range(3))}
-MIM_RECURRENCE: Convs = {"conv_x_concat": ("ih", IFGO), "conv_h_concat": ("hh", IFGO)}
-EIDETIC_LSTM: Convs = {
-    "conv_x": ("ih", range(4)),
-    "conv_h": ("hh", range(4)),
-    "conv_new_cell": ("co", FIRST),
-    "conv_new_gm": ("mo", FIRST),
-}
-EIDETIC_NORMS: Convs = {**EIDETIC_LSTM, "conv_x": ("ih", range(7))}
-MAU_CELL: Convs = {
-    "conv_s_next": ("ih", range(1)),
-    "conv_s": ("ih", range(3)),
-    "conv_t_next": ("hh", range(1)),
-    "conv_t": ("hh", range(3)),
-}
+"""The convolutions of each cell."""
+EIDETIC_NORMS: Convs = {**CELLS["eidetic_lstm"], "conv_x": ("ih", range(7))}
 WITHOUT_NORM = {"0.weight": "weight"}
 WITH_NORM = {**WITHOUT_NORM, "1.weight": "weight_norm", "1.bias": "bias_norm"}
 WITH_BIAS = {**WITH_NORM, "0.bias": "bias"}
@@ -95,11 +99,6 @@ def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -
             suffix = "hm" if conv == "conv_m" and "norm" in kind else name
             maps.append(KeyMap(f"{source}.{conv}.{end}", f"{target}.{kind}_{suffix}", gates))
     return maps
-
-
-def weight_and_bias(source: str, target: str) -> list[KeyMap]:
-    """Returns the key maps of a module's weight and bias."""
-    return [KeyMap(f"{source}.{end}", f"{target}.{end}") for end in ENDS]
 
 
 def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
@@ -142,7 +141,7 @@ def lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     unused_params = r"cell_list\.\d+\.(?:conv_o\.0\.weight|conv_o\.1\.(?:weight|bias)|conv_last\.weight)"
     if not is_predrnn:
         drop_unused(entries, unused_params)
-    convs, ends = ST_LSTM if is_predrnn else LSTM, WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
+    convs, ends = CELLS["st_lstm" if is_predrnn else "lstm"], WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
     maps = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", convs, ends)]
     maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm") for i in range(n) if is_predrnn]
     if has_adapter := is_predrnn and bool(entries.matches(r"adapter\.weight")):
@@ -159,9 +158,9 @@ def predrnn_pp(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts PredRNN++ without its unused ``conv_o``."""
     drop_unused(entries, r"cell_list\.\d+\.conv_o\.0\.weight")
     n = max(2, entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_x.0.weight, …"))
-    maps = cell_maps("gradient_highway", "highway", HIGHWAY, WITHOUT_NORM)
+    maps = cell_maps("gradient_highway", "highway", CELLS["highway"], WITHOUT_NORM)
     for i in range(n):
-        maps += cell_maps(f"cell_list.{i}", f"layers.{i}", CAUSAL_LSTM, WITHOUT_NORM)
+        maps += cell_maps(f"cell_list.{i}", f"layers.{i}", CELLS["causal_lstm"], WITHOUT_NORM)
         maps += [KeyMap(f"cell_list.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
     return _stack(entries, "predrnn_pp", maps, patch_size, [layer_width(entries, maps, "layers.")] * n, options)
 
@@ -173,11 +172,11 @@ def mim(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     ends = WITH_NORM if entries.matches(NORM) else WITHOUT_NORM
     maps = []
     for i in range(n):
-        maps += cell_maps(f"stlstm_layer.{i}", f"layers.{i}", MIM_BLOCK if i else ST_LSTM, ends)
+        maps += cell_maps(f"stlstm_layer.{i}", f"layers.{i}", CELLS["mim_block" if i else "st_lstm"], ends)
         maps += [KeyMap(f"stlstm_layer.{i}.conv_last.weight", f"layers.{i}.weight_cm")]
     cells = {f"stlstm_layer.{i}": f"layers.{i}.stationary" for i in range(1, n)}
     for source, target in (cells | {f"stlstm_layer_diff.{i}": f"differences.{i}" for i in range(n - 1)}).items():
-        maps += cell_maps(source, target, MIM_RECURRENCE, ends)
+        maps += cell_maps(source, target, CELLS["mim"], ends)
         maps += [KeyMap(f"{source}.ct_weight", f"{target}.weight_p{gate}", (j,)) for j, gate in enumerate("if")]
         maps += [KeyMap(f"{source}.oc_weight", f"{target}.weight_po")]
     options |= {"img_size": image_size(entries, maps, patch_size), "layer_norm": ends is WITH_NORM}
@@ -192,7 +191,7 @@ def e3d_lstm(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     maps = []
     for i in range(n):
         source, target = f"cell_list.{i}", f"layers.{i}"
-        maps += cell_maps(source, target, EIDETIC_LSTM, {"0.conv3d.weight": "weight"})
+        maps += cell_maps(source, target, CELLS["eidetic_lstm"], {"0.conv3d.weight": "weight"})
         maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"{target}.weight_mx", (4, 5))]
         maps += [KeyMap(f"{source}.conv_x.0.conv3d.weight", f"{target}.weight_mx" if has_norm else "", (6,))]
         if has_norm:
@@ -210,15 +209,15 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     """Converts MAU without its unused ``merge`` and ``conv_last_sr``."""
     drop_unused(entries, r"(?:merge|conv_last_sr)\.(?:weight|bias)")
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_t.0.weight, …")
-    cells = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", MAU_CELL, WITH_BIAS)]
+    cells = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", CELLS["mau"], WITH_BIAS)]
     width, kernel = layer_width(entries, cells, "layers."), entries.axis_size([m.source for m in cells], -1) or 1
     stages = entries.matches(r"encoders\.\d+\.encoder_t(\d+)\..*") + entries.matches(r"decoders\.(\d+)\..*")
     halvings = min(max((int(m[1][:9]) for m in stages), default=0), len(entries.left)) + 1
-    maps = cells + weight_and_bias("encoders.0.encoder_t_conv-1", "stem.0") + weight_and_bias("srcnn.0", "head")
+    maps = cells + KeyMap.module("encoders.0.encoder_t_conv-1", "stem.0") + KeyMap.module("srcnn.0", "head")
     for i in range(halvings):
-        maps += weight_and_bias(f"encoders.{i + 1}.encoder_t{i}", f"downs.{i}.0")
+        maps += KeyMap.module(f"encoders.{i + 1}.encoder_t{i}", f"downs.{i}.0")
         end = "" if i == halvings - 1 else ".0"  # an activation follows the others
-        maps += weight_and_bias(f"decoders.{i}.c_decoder{i}", f"ups.{i}{end}")
+        maps += KeyMap.module(f"decoders.{i}.c_decoder{i}", f"ups.{i}{end}")
     sizes = {
         "in_chans": frame_channels(entries, {"encoders.0.encoder_t_conv-1.weight": 1, "srcnn.0.weight": 0}, patch_size),
         "hidden_channels": [width] * n,
@@ -228,9 +227,8 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         "img_size": image_size(entries, cells, patch_size * 2**halvings),
         **options,
     }
-    state = gather(entries, maps, parameter_shapes(entries, "mau", sizes, (kernel, kernel)))
-    patch_axes = {"stem.0.weight": 1, "head.weight": 0, "head.bias": 0}
-    return load_model(entries, "mau", sizes, unpatchify(state, patch_size, patch_axes))
+    unpatch = partial(unpatchify, patch_size=patch_size, axes={"stem.0.weight": 1, "head.weight": 0, "head.bias": 0})
+    return load_model(entries, "mau", sizes, maps, (kernel, kernel), adapt=unpatch)
 
 
 def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
@@ -248,11 +246,11 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     joint = KeyMap.joint(cell, "physics.", {"convgate": FIRST}, suffix="")
     for i in range(n):
         joint += KeyMap.joint(f"convcell.cell_list.{i}", f"layers.{i}.", {"conv": IFOG}, suffix="")
-    maps = weight_and_bias(last, "image.2") + joint
+    maps = KeyMap.module(last, "image.2") + joint
     for source, name in (("conv1", "f"), ("bn1", "norm"), ("conv2", "p")):
         maps += [KeyMap(f"{cell}.F.{source}.{end}", f"physics.{end}_{name}") for end in ENDS]
     for source, target in PHYDNET_BLOCKS.items():
-        maps += [m for i in "01" for m in weight_and_bias(f"encoder.{source}.{i}", f"{target}.{i}")]
+        maps += [m for i in "01" for m in KeyMap.module(f"encoder.{source}.{i}", f"{target}.{i}")]
     sizes: dict[str, Any] = {
         "in_chans": frame_channels(entries, {f"{stem}.weight": 1, f"{last}.weight": 1}, 1),
         "hidden_channels": [layer_width(entries, maps, f"layers.{i}.") for i in range(n)],
@@ -263,8 +261,7 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         "filter_size": entries.axis_size([f"{cell}.F.conv1.weight"], -1) or 1,
         **options,
     }
-    shapes = parameter_shapes(entries, "phydnet", sizes, *((sizes[key],) * 2 for key in ("kernel_size", "filter_size")))
-    return load_model(entries, "phydnet", sizes, gather(entries, maps, shapes))
+    return load_model(entries, "phydnet", sizes, maps, *((sizes[key],) * 2 for key in ("kernel_size", "filter_size")))
 
 
 def prednet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
@@ -275,14 +272,12 @@ def prednet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     maps = []
     for i in range(n):
         maps += [KeyMap(f"{gate}.{i}.{end}", f"gates.{i}.{end}") for gate in "ifco" for end in ENDS]
-        maps += weight_and_bias(f"Ahat.{2 * i}", f"predictions.{i - 1}" if i else "head")
-        maps += weight_and_bias(f"A.{2 * i}", f"targets.{i}") if i < n - 1 else []
+        maps += KeyMap.module(f"Ahat.{2 * i}", f"predictions.{i - 1}" if i else "head")
+        maps += KeyMap.module(f"A.{2 * i}", f"targets.{i}") if i < n - 1 else []
     kernel = entries.axis_size([m.source for m in maps], -1) or 1
     widths = [layer_width(entries, maps, f"gates.{i}.") for i in range(n)]
     sizes = {"in_chans": widths[0], "hidden_channels": widths[1:], "kernel_size": kernel, **options}
-    return load_model(
-        entries, "prednet", sizes, gather(entries, maps, parameter_shapes(entries, "prednet", sizes, (kernel,)))
-    )
+    return load_model(entries, "prednet", sizes, maps, (kernel,))
 
 
 def _stack(
@@ -304,11 +299,12 @@ def _stack(
     if rank == 5:  # its head sees the two frames of a map as an axis
         rows, columns, *spatial = shapes["head.weight"]
         shapes["head.weight"] = (rows, columns // 2, 2, *spatial)
-    state = gather(entries, [HEAD, *maps], shapes)
-    state["head.weight"] = state["head.weight"].flatten(1, -3)
-    axes = {"layers.0.weight_ih": 1, "head.weight": 0}
-    axes |= {"layers.0.weight_mx": 1} if rank == 5 else {}
-    return load_model(entries, name, sizes, unpatchify(state, patch_size, axes))
+    axes = {"layers.0.weight_ih": 1, "head.weight": 0, **({"layers.0.weight_mx": 1} if rank == 5 else {})}
+
+    def adapt(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return unpatchify({**state, "head.weight": state["head.weight"].flatten(1, -3)}, patch_size, axes)
+
+    return load_model(entries, name, sizes, [HEAD, *maps], shapes=shapes, adapt=adapt)
 
 
 # ---- the source ------------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """Converts Robust Video Matting with MobileNetV3 or ResNet-50, without its segmentation head."""
 
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, KeyMap, Source, gather, load_model, negate_update_gate, parameter_shapes
+from ._key_map import Entries, KeyMap, Source, load_model, negate_update_gate, parameter_shapes
 
 DECODER = {
     "aspp.map.0": "aspp.aspp1.0",
@@ -60,9 +61,7 @@ def load(checkpoint: ForeignCheckpoint) -> nn.Module:
             maps.append(KeyMap(f"{modules[module]}.{end}", key))
     for i in range(4):
         maps += KeyMap.joint(f"decoder.decode{4 - i}.gru", f"grus.{i}.rnn.", GATES)
-    state = gather(entries, maps, shapes)
-    state |= negate_update_gate({key: value for key, value in state.items() if key.startswith("grus.")})
-    return load_model(entries, name, sizes, state)
+    return load_model(entries, name, sizes, maps, shapes=shapes, adapt=partial(negate_update_gate, prefix="grus."))
 
 
 RVM = Source(
