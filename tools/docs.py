@@ -30,46 +30,13 @@ from convrnn_zoo.recipes.starter import FieldDoc
 from convrnn_zoo.values.labels import axes as label_axes
 from convrnn_zoo_command.group import COMMANDS
 
-from . import docstrings as reference
+from . import docstrings, file_formats, ladder, notebooks, nowcasts, published, reference, timings
 from . import exports as exports_tool
-from . import notebooks
 from . import weight_exports as weight_exports_tool
 from .address import public_address
 from .cards import shipped_card
-from .file_formats import files
-from .ladder import ladder
-from .nowcasts import (
-    calibration,
-    ensembles,
-    fractions,
-    intervals,
-    nowcast_meaning,
-    nowcast_summary,
-    nowcasts,
-    spectra,
-    spreads,
-)
-from .published import earthnet, elsewhere, openstl_scores, paper_scores, published_sets, published_speed
-from .reference import a_to_z, command_line, loss_functions, losses, metrics, samplings, schedules
-from .timings import (
-    archive,
-    compared,
-    device_status,
-    devices,
-    half,
-    large_nowcasts,
-    link,
-    machine,
-    minimal,
-    norms,
-    recorded,
-    scaling,
-    speed,
-    speed_line,
-    speed_summary,
-    tasks,
-    torchgeo,
-)
+from .nowcasts import nowcast_meaning
+from .timings import link, recorded
 
 ROOT = Path(__file__).parent.parent
 PRECISIONS = ROOT / "tools" / "precision.json"
@@ -332,8 +299,8 @@ def _entries(names: Iterable[str]) -> str:
     parts = []
     for name in names:
         about, _, rest = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")
-        takes = reference.markdown(" ".join(rest.partition("\n\n")[0].split()))
-        parts.append(f"### {name}\n\n{reference.markdown(about).strip()}" + (f"\n\nTakes {takes}" if takes else ""))
+        takes = docstrings.markdown(" ".join(rest.partition("\n\n")[0].split()))
+        parts.append(f"### {name}\n\n{docstrings.markdown(about).strip()}" + (f"\n\nTakes {takes}" if takes else ""))
     return "\n\n".join(parts)
 
 
@@ -462,18 +429,12 @@ def _a_frame_ahead(model: Any) -> float:
 
 # ---- pages ---------------------------------------------------------------------------------------------------
 PARTS: dict[str, Callable[[str], str]] = {
-    part.__name__: part
-    for part in (
-        architectures, layer_costs, forecasters, weights, unweighted, nowcasts, nowcast_summary, spreads, calibration,
-        intervals, fractions, ensembles, spectra, padding, demo, sources, commands, recipe_keys, axis_names, exports,
-        versions, entries, citation, badge, release, weight_exports, weight_export_versions, speed, speed_summary,
-        speed_line, compared, machine, norms, half, minimal, torchgeo, tasks, device_status, devices, scaling,
-        precisions, archive,
-        elsewhere, published_sets, earthnet, published_speed, ladder, networks, openstl_scores, paper_scores, a_to_z,
-        command_line, losses, loss_functions, metrics, samplings, schedules, files,
-        large_nowcasts,
-    )
-}  # fmt: skip
+    name: part
+    for module in (sys.modules[__name__], file_formats, ladder, nowcasts, published, reference, timings)
+    for name, part in vars(module).items()
+    if inspect.isfunction(part) and list(inspect.signature(part).parameters) == ["page"]
+}
+"""The functions that write the generated parts, by name."""
 
 
 def fill(text: str, page: str) -> str:

@@ -6,6 +6,7 @@ its output.
 
 import dataclasses
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,35 +55,24 @@ def publish(
         token: access token; the default is that of ``hf auth login`` or HF_TOKEN.
 
     Raises:
-        WeightsError: the package does not contain these weights.
+        WeightsError: the package does not contain these weights, or as :func:`write`.
         HubAccessError: the Hub, the network or missing permissions prevent the push.
     """
     api = hub_api(token)
-    for metadata in _chosen(namespace, only):
-        yield _publish(api, metadata, cards)
+    for metadata in chosen(namespace, only):
+        hub_id = str(metadata.hub_id)
+        with TemporaryDirectory() as temporary:
+            directory = Path(temporary)
+            write(metadata, directory, cards)
+            with hub_errors(HubFile(hub_id)):
+                before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
+                if before is not None and _golden_holds(api, hub_id, before, from_pretrained(directory)):
+                    (directory / GOLDEN).unlink()  # the repository keeps its pair
+            commit = upload(api, hub_id, directory, message=f"{metadata.name} ({metadata.sha256[:12]})").oid
+        yield Published(metadata.name, hub_id, commit, commit != before)
 
 
-def write(namespace: str, directory: Path, only: str | None = None, *, cards: Path | None = None) -> Iterator[Path]:
-    """Writes the files that :func:`publish` pushes to ``directory/<name>``, and checks each of these directories.
-
-    Raises:
-        WeightsError: a card is invalid, or the written model differs from that of the package.
-    """
-    for metadata in _chosen(namespace, only):
-        model, files = _files(metadata, cards)
-        check_card(ModelCard(files[CARD].decode("utf-8")))
-        files[GOLDEN] = _golden_file(metadata, model)
-        repository = directory / metadata.name
-        repository.mkdir(parents=True, exist_ok=True)
-        for file_name, content in files.items():
-            (repository / file_name).write_bytes(content)
-        pair = golden(metadata, model)
-        if not torch.equal(run(from_pretrained(repository), pair["input"]), pair["output"]):
-            raise WeightsError(f"{repository}: the written model has other outputs than {metadata.name}")
-        yield repository
-
-
-def _chosen(namespace: str, only: str | None) -> list[WeightsMetadata]:
+def chosen(namespace: str, only: str | None = None) -> list[WeightsMetadata]:
     """Returns the metadata of the weights to push, with the repositories that they get."""
     shipped = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
     if only is not None and only not in shipped:
@@ -90,37 +80,33 @@ def _chosen(namespace: str, only: str | None) -> list[WeightsMetadata]:
     return [dataclasses.replace(w, hub_id=f"{namespace}/{n}") for n, w in shipped.items() if only in (None, n)]
 
 
-def _files(metadata: WeightsMetadata, cards: Path | None) -> tuple[nn.Module, dict[str, bytes]]:
-    """Returns the model and the files of its repository, without the golden pair."""
+def write(metadata: WeightsMetadata, directory: Path, cards: Path | None = None) -> None:
+    """Writes the files of a repository, and checks them.
+
+    Raises:
+        WeightsError: the weights do not match their metadata, the card is invalid, or the written model differs from
+            that of the package.
+    """
     if file_sha256(metadata.file) != metadata.sha256:
         raise WeightsError(
             f"{metadata.file}: the file does not match its metadata (sha256 {metadata.sha256}); restore the file"
         )
     model = create_model(metadata.name, pretrained=True).eval()
-    config = config_text({**model_config(model), "weights_sha256": metadata.sha256}, metadata)
     words = cards / f"{metadata.name}.md" if cards else None
     card = shipped_card(metadata, words.read_text(encoding="utf-8") if words and words.is_file() else "")
-    files = {WEIGHTS_FILE: metadata.file.read_bytes(), CONFIG: config.encode()}
+    directory.mkdir(parents=True, exist_ok=True)
     for link in set(re.findall(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)", card)) if cards else ():
-        files[Path(link).name] = (cards / link).read_bytes()  # an image next to the card
+        shutil.copy(cards / link, directory)  # an image next to the card
         card = card.replace(f"]({link})", f"]({Path(link).name})")
-    files[CARD] = card.encode()
-    return model, files
-
-
-def _publish(api: HfApi, metadata: WeightsMetadata, cards: Path | None) -> Published:
-    hub_id = str(metadata.hub_id)
-    model, files = _files(metadata, cards)
-    with hub_errors(HubFile(hub_id)):
-        before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
-        is_golden_valid = before is not None and _golden_holds(api, hub_id, before, model)
-    if not is_golden_valid:
-        files[GOLDEN] = _golden_file(metadata, model)
-    with TemporaryDirectory() as directory:
-        for file_name, content in files.items():
-            (Path(directory) / file_name).write_bytes(content)
-        commit = upload(api, hub_id, Path(directory), message=f"{metadata.name} ({metadata.sha256[:12]})").oid
-    return Published(metadata.name, hub_id, commit, commit != before)
+    check_card(ModelCard(card))
+    (directory / CARD).write_text(card, encoding="utf-8")
+    (directory / WEIGHTS_FILE).write_bytes(metadata.file.read_bytes())
+    config = config_text({**model_config(model), "weights_sha256": metadata.sha256}, metadata)
+    (directory / CONFIG).write_text(config, encoding="utf-8")
+    pair = golden(metadata, model)
+    safetensors.torch.save_file(pair, directory / GOLDEN, {"format": "pt"})
+    if not torch.equal(run(from_pretrained(directory), pair["input"]), pair["output"]):
+        raise WeightsError(f"{directory}: the written model has other outputs than {metadata.name}")
 
 
 @torch.no_grad()
@@ -134,10 +120,6 @@ def golden(metadata: WeightsMetadata, model: nn.Module) -> dict[str, Tensor]:
     shape = [8 if isinstance(size, str) else size for size in metadata.input_shape]
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return {"input": x, "output": run(model, x)}
-
-
-def _golden_file(metadata: WeightsMetadata, model: nn.Module) -> bytes:
-    return safetensors.torch.save(golden(metadata, model), metadata={"format": "pt"})
 
 
 @torch.no_grad()
@@ -171,9 +153,10 @@ def main(namespace: str, only: str | None, cards: Path | None, pin: bool, dry_ru
     Unchanged repositories get no commit.
     """
     if dry_run:
-        for repository in write(namespace, dry_run, only, cards=cards):
-            size = sum(file.stat().st_size for file in repository.iterdir())
-            click.echo(f"{namespace}/{repository.name}: {len(list(repository.iterdir()))} files, {size:,} bytes")
+        for metadata in chosen(namespace, only):
+            write(metadata, dry_run / metadata.name, cards)
+            sizes = [file.stat().st_size for file in (dry_run / metadata.name).iterdir()]
+            click.echo(f"{metadata.hub_id}: {len(sizes)} files, {sum(sizes):,} bytes")
         return
     for done in publish(namespace, only, cards=cards):
         state = "pushed" if done.changed else "unchanged"
