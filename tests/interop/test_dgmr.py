@@ -13,8 +13,7 @@ from convrnn_zoo.interop._key_map import Entries, gather
 from convrnn_zoo.interop.dgmr import divide_by_norms, key_maps
 from convrnn_zoo.layers.variants import Conv2dReLUGRU
 from tests.helpers.interop import dgmr_states
-from tests.helpers.interop.recorded import recorded
-from tests.interop.test_irene import assert_agree
+from tests.helpers.interop.recorded import assert_agree, recorded
 
 
 def with_part(part: str, file: str, **sizes: int) -> Any:

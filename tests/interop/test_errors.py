@@ -82,7 +82,7 @@ def test_rows_that_no_gates_share_are_listed() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_integers_and_nan_are_not_weights(source: str) -> None:
+def test_integers_nan_and_further_entries_are_not_weights(source: str) -> None:
     state = STATES[source].state
     key = next(iter(state))
     for dtype in (torch.int64, torch.float8_e5m2):
@@ -92,6 +92,10 @@ def test_integers_and_nan_are_not_weights(source: str) -> None:
         load(source, {**state, key: state[key] * torch.nan})
     with pytest.raises(WeightsError, match="float64"):
         load(source, {**state, key: state[key].double()})
+    with pytest.raises(
+        WeightsError, match=r"unexpected: other\.weight|other\.weight, of layers that are not converted"
+    ):
+        load(source, {**state, "other.weight": torch.zeros(2)})
 
 
 @pytest.mark.parametrize("source", [*SOURCES, "auto"])

@@ -53,16 +53,6 @@ def test_a_stream_of_frames_gives_the_images_of_the_sequence(name: str) -> None:
     assert_close(short[1, :2], model(grids)[1, :2])
 
 
-@pytest.mark.parametrize(("name", "first"), [("firenet", "net.head.conv"), ("e2vid", "unetrecurrent.head")])
-def test_errors_name_the_entries(name: str, first: str) -> None:
-    state, options = recorded(name).state, recorded(name).kwargs if name == "e2vid" else {}
-    first += ".conv2d.weight"
-    with pytest.raises(WeightsError, match=rf"missing: {first}.*unexpected: extra"):
-        interop.load(name, {k: v for k, v in state.items() if k != first} | {"extra": torch.zeros(1)}, **options)
-    with pytest.raises(ValueError, match="kernel_size must be odd"):
-        convrnn_zoo.create_model(name, kernel_size=2)
-
-
 @pytest.mark.parametrize("activation", [None, "relu"])
 def test_the_activation_of_e2vid_must_be_given(activation: str | None) -> None:
     with pytest.raises(WeightsError, match=r"final_activation.*'sigmoid'.*'none'"):

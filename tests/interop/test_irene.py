@@ -7,13 +7,7 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import Preprocessing, WeightsError, interop
-from tests.helpers.interop.recorded import REFERENCE, open_file, recorded
-
-
-def assert_agree(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    """Compares to 1e-5 of the standard deviation of the expected values."""
-    assert actual.shape == expected.shape
-    assert (actual - expected).abs().max() <= 1e-5 * expected.std()
+from tests.helpers.interop.recorded import REFERENCE, assert_agree, open_file, recorded
 
 
 def test_members_are_those_of_the_original() -> None:

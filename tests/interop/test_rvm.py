@@ -7,8 +7,7 @@ import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.models.rvm import RecurrentDecoderModel, RobustVideoMatting
 from tests.helpers.interop import rvm_states
-from tests.helpers.interop.recorded import recorded
-from tests.interop.test_irene import assert_agree
+from tests.helpers.interop.recorded import assert_agree, recorded
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def test_every_way_to_a_model_leads_to_the_weights(
         convrnn_zoo.from_pretrained("firenet"),
         convrnn_zoo.from_pretrained(NAME),
         convrnn_zoo.from_pretrained(tmp_path / "out"),
+        torch.hub.load(str(fetch.ROOT), "firenet", source="local", pretrained=True),
     ]
     for model in models:
         assert torch.equal(model.state_dict()["head.bias"], models[0].state_dict()["head.bias"])
@@ -191,24 +192,6 @@ def test_a_member_of_an_archive_is_read_by_ranges(publish: Any, owners: Owners, 
 
 @needs_pickles
 @pytest.mark.slow
-def test_torch_hub_loads_by_name(owners: Owners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = recorded("openstl_predrnn")
-    sizes = interop.load("openstl", known.state, patch_size=2).model_args
-    sizes = {k: v for k, v in sizes.items() if k not in ("num_classes", "in_chans")}
-    content = saved(known.state)
-    for name in ("predrnn.openstl_mmnist_ep2000", "predrnn.openstl_mmnist_ep200"):
-        published = dataclasses.replace(PUBLISHED[name], options={"patch_size": 2}, model_args=sizes)
-        monkeypatch.setitem(PUBLISHED, name, published)
-        owners.files[published.address] = content
-    monkeypatch.setattr(fetch, "cached_assets_path", lambda *names, assets_dir=None: make(tmp_path.joinpath(*names)))
-    model = torch.hub.load(str(fetch.ROOT), "predrnn", source="local", pretrained=True)
-    expected = interop.load("openstl", known.state, patch_size=2).state_dict()
-    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
-    assert len(owners.requests) == 1
-
-
-@needs_pickles
-@pytest.mark.slow
 def test_a_redirection_to_https_and_the_id_of_git(publish: Any, owners: Owners, tmp_path: Path) -> None:
     blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
     moved = "https://objects.githubusercontent.com/moved"
@@ -255,24 +238,6 @@ def test_a_damaged_copy_in_the_cache_is_converted_again(
     with convrnn_zoo.size_limit(100), pytest.raises(WeightsError, match="more than the limit"):
         load(tmp_path)
     assert len(owners.requests) == 4  # not for a file that is too large
-
-
-@needs_pickles
-@pytest.mark.slow
-def test_a_member_of_the_archive_of_greenearthnet(owners: Owners, tmp_path: Path, monkeypatch: Any) -> None:
-    name, known = "convlstm_greenearthnet.seed42", recorded("convlstm_greenearthnet")
-    args = interop.load("greenearthnet", known.state).model_args
-    published = dataclasses.replace(
-        PUBLISHED[name], model_args={k: v for k, v in args.items() if k not in ("num_classes", "in_chans")}
-    )
-    monkeypatch.setitem(PUBLISHED, name, published)
-    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
-        archive.writestr("model_weights/other", os.urandom(2**22))
-        archive.writestr(published.member, saved(known.state))
-    owners.files[published.address] = buffer.getvalue()
-    model = convrnn_zoo.create_model(name, pretrained=True, cache_dir=tmp_path)
-    expected = interop.load("greenearthnet", known.state).state_dict()
-    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
 # ---- what fails ----------------------------------------------------------------------------------------------------

@@ -56,6 +56,12 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
+def assert_agree(actual: Tensor, expected: Tensor, scale: Tensor | None = None) -> None:
+    """Compares to 1e-5 of `scale`, by default the standard deviation of the expected values."""
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= 1e-5 * (expected.std() if scale is None else scale)
+
+
 def assert_identical(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Compares keys in any order and values bit for bit: -0.0 differs from 0.0."""
     assert actual.keys() == expected.keys()
