@@ -125,7 +125,7 @@ def local_path(weights: str) -> str:
     return location if scheme == "local-dir" else ""
 
 
-def load_weights(weights: str, quiet: bool, **kwargs: Any) -> ZooModel:
+def load_model(weights: str, quiet: bool, **kwargs: Any) -> ZooModel:
     """Loads a model; reports the weights on stderr if `weights` is an architecture with several."""
     model: ZooModel = from_pretrained(weights, **kwargs)
     names = [w.name for w in find_weights(weights)] + [p.name for p in find_published(weights)]
@@ -174,7 +174,7 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if output is not None:
             check_not_input(output, files, local_path(weights))
-        model = load_weights(weights, quiet, dtype=getattr(torch, dtype) if dtype else None).to(device)
+        model = load_model(weights, quiet, dtype=getattr(torch, dtype) if dtype else None).to(device)
         set_threads(arguments["threads"])
         command(model=model, weights=weights, files=files, output=output, quiet=quiet, **arguments)
 

@@ -20,6 +20,13 @@ HEADER = ("recording", "steps", "truth", "prediction", "probability", "")
 SPEECH_CLASSIFIER = "audio_convrnn.fsdd"
 SAMPLE = Path(__file__).parent.parent / "demo" / "japanese_vowels.npz"
 SPOKEN = SAMPLE.with_name("seven.wav")
+FORECASTERS = (
+    "convgru_advection.nowcast",
+    "convgru_pyramid.moving_fashion_mnist",
+    "convgru_pyramid.moving_mnist",
+    "convgru_forecaster.rain",
+)
+"""Weights that forecast; the file of their sample has the name of their tag."""
 SPOTTER = "audio_convrnn.arabic_commands"
 COMMANDS = SAMPLE.with_name("commands.ogg")
 
@@ -37,20 +44,6 @@ def recordings() -> tuple[list[tuple[object, ...]], int]:
     return rows, sum(row[-1] == "" for row in rows)
 
 
-def list_samples() -> dict[str, Path]:
-    """Maps names of forecasters' weights to the paths of their samples; weights without a sample are left out.
-
-    If several sets of weights have the same sample, only the set with the lowest first metric (an MSE) is included.
-    """
-    names: dict[Path, str] = {}
-    for name, metadata in WEIGHTS.items():
-        path = SAMPLE.with_name(f"{name.partition('.')[2]}.npz")
-        if path.is_file() and not metadata.num_classes:
-            other = names.setdefault(path, name)
-            names[path] = min(other, name, key=lambda n: WEIGHTS[n].metrics[0].value)
-    return {name: path for path, name in names.items()}
-
-
 @click.command()
 @output_directory("Directory of the figures.", default=Path("demo"), show_default=True)
 @threads_option
@@ -63,7 +56,8 @@ def demo(output: Path, threads: int | None) -> None:
     """
     set_threads(threads)
     need("matplotlib", "draw")  # reported before the first forecast is computed
-    for name, sample in list_samples().items():
+    for name in FORECASTERS:
+        sample = SAMPLE.with_name(f"{name.partition('.')[2]}.npz")
         click.echo(f"{name}: {WEIGHTS[name].description}")
         model: Any = create_model(name, pretrained=True)
         result = forecast_files(model, name, [sample], compare=True)

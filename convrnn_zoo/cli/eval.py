@@ -37,7 +37,7 @@ from ._options import (
     data_option,
     device_option,
     json_option,
-    load_weights,
+    load_model,
     local_path,
     output_file,
     quiet_option,
@@ -118,7 +118,7 @@ def eval_weights(
             )
         scores, text = _evaluate_archive(Path(weights), data, outputs, not quiet)
     else:
-        model = load_weights(weights, quiet).to(device)
+        model = load_model(weights, quiet).to(device)
         scores, text = _evaluate_weights(model, weights, recipe, data, outputs, not quiet, options)
     for output in outputs:
         if output.suffix == ".json":

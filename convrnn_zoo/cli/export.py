@@ -8,7 +8,7 @@ import click
 import torch
 
 from ..exporting import export as export_model
-from ._options import WEIGHTS_EPILOG, Choice, load_weights, output_file, quiet_option
+from ._options import WEIGHTS_EPILOG, Choice, load_model, output_file, quiet_option
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -55,5 +55,5 @@ def export(weights: str, output: Path, form: Any, dtype: str | None, quiet: bool
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     options |= {"dtype": getattr(torch, dtype) if dtype else None, "progress": not quiet}
     format: Any = _FORMATS[output.suffix]
-    for file in export_model(load_weights(weights, quiet), output, form, format, **options):
+    for file in export_model(load_model(weights, quiet), output, form, format, **options):
         click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")

@@ -8,9 +8,10 @@ import click
 import torch
 
 from ..layers import ConvRNNBase, ConvRNNCellBase
+from ..layers._base import SPACE
 from ..models import Forecaster, create_model
 from ..models.factory import build_from_source, split_address
-from ..pretrained.metadata import WEIGHTS, Metric, WeightsMetadata
+from ..pretrained.metadata import WEIGHTS, Metric
 from ..pretrained.published import PUBLISHED, find_published
 from ..pretrained.registry import find_weights
 from ..pretrained.source import SOURCES_BY_SCHEME
@@ -51,38 +52,26 @@ def info(name: str, as_json: bool) -> None:
     click.echo(columns(rows))
 
 
-def build_without_memory(name: str) -> tuple[Any, WeightsMetadata | None]:
-    """Builds a model on the meta device; returns it with the metadata of its weights, if `name` has weights."""
-    scheme, address = split_address(name)
-    source = SOURCES_BY_SCHEME[scheme](address) if scheme else None
-    with torch.device("meta"):  # not device="meta", which a registered network need not take
-        if source is None:
-            return create_model(name), WEIGHTS.get(name)
-        return build_from_source(source, pretrained=False), source.config.metadata
-
-
-def input_shape(model: Any, layers: list[Any]) -> list[int | str]:
-    """Returns the shape of a model's input, such as ``["N", "T", 3, "H", "W"]``."""
-    ndim = 2 if isinstance(model, Forecaster) or not layers else layers[0].ndim
-    space = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}[ndim]
-    channels = getattr(model, "in_chans", None) or model.pretrained_cfg["input_size"][0]
-    return ["N", getattr(model, "input_frames", None) or "T", channels, *space]
-
-
 def collect_metadata(name: str) -> dict[str, Any]:
     """Returns what is known of an architecture, or of anything that :func:`~convrnn_zoo.from_pretrained` loads.
 
     Raises:
         ValueError: no architecture or weights have that name.
     """
-    model, metadata = build_without_memory(name)
-    cfg = model.pretrained_cfg
-    weights = [w.name for w in find_weights(name)]
+    scheme, address = split_address(name)
+    source = SOURCES_BY_SCHEME[scheme](address) if scheme else None
+    with torch.device("meta"):  # not device="meta", which a registered network need not take
+        model: Any = build_from_source(source, pretrained=False) if source else create_model(name)
+    metadata = source.config.metadata if source else WEIGHTS.get(name)
+    cfg, weights = model.pretrained_cfg, [w.name for w in find_weights(name)]
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
+    space = SPACE[2 if isinstance(model, Forecaster) or not layers else layers[0].ndim].split(", ")
+    channels = getattr(model, "in_chans", None) or cfg["input_size"][0]
+    shape = (getattr(model, "input_frames", None) or "T", channels, *space)
     fields: dict[str, Any] = {
         "name": name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "input": ["N", *metadata.input_shape] if metadata else input_shape(model, layers),
+        "input": ["N", *(metadata.input_shape if metadata else shape)],
         "features": getattr(model, "num_features", None),
         "classes": getattr(model, "num_classes", None),
         "licence": metadata.license if metadata else cfg.get("license"),

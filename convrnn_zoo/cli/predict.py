@@ -101,7 +101,7 @@ def predict(
         click.echo(result.to_json() if output is None else written)
     elif output is not None and not quiet:
         click.echo(printable(summarize(result, output)))
-        if result.members and result.observed is not None:
+        if result.run.members and result.observed is not None:
             click.echo("\n\n".join(format_crps(result)))
 
 
@@ -155,8 +155,8 @@ def summarize(result: Forecast, output: Path) -> str:
     span = f"frame {first}" if count == 1 else f"frames {first} to {first + count - 1}"
     labels = [f"{t:%Y-%m-%d %H:%M}" for t in result.times] or list(result.frames.labels)
     when = f" ({' to '.join(dict.fromkeys((labels[0], labels[count - 1])))})" if labels[count - 1 :] else ""
-    members = f" of {plural(result.members, 'member')}" if result.members else ""
-    line = f"{output}: read {span} of {result.total}{when}, forecast {plural(result.horizon, 'frame')}{members}"
+    members = f" of {plural(result.run.members, 'member')}" if result.run.members else ""
+    line = f"{output}: read {span} of {result.total}{when}, forecast {plural(result.run.horizon, 'frame')}{members}"
     line = "; ".join((line, *result.notes))
     if result.observed is None:
         return line

@@ -59,16 +59,6 @@ class Forecast(NamedTuple):
         return frames
 
     @property
-    def members(self) -> int:
-        """Number of ensemble members; 0 for a single forecast."""
-        return self.run.members
-
-    @property
-    def horizon(self) -> int:
-        """Number of forecast frames."""
-        return self.run.horizon
-
-    @property
     def targets(self) -> tuple[Any, ...]:
         """Encodings of the variables of the forecast."""
         return self.run.values.target_variables
@@ -84,7 +74,7 @@ class Forecast(NamedTuple):
         """Times of the input and the forecast frames; empty if the frames have no dates or no time step."""
         if not self.frames.is_dated or not self.step:
             return []
-        return self.frames.dates + list_dates(valid_times(self.frames.times[-1:], self.step, self.horizon)[0])
+        return self.frames.dates + list_dates(valid_times(self.frames.times[-1:], self.step, self.run.horizon)[0])
 
     @property
     def labels(self) -> list[str]:
@@ -93,7 +83,7 @@ class Forecast(NamedTuple):
         labels = title_times(self.frames.dates) or list(self.frames.labels)
         if not self.step:
             return labels
-        lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.horizon)]
+        lead_times = [format_lead_time(i + 1 - count, self.step) for i in range(count + self.run.horizon)]
         return (labels[:count] or lead_times[:count]) + lead_times[count:]
 
     def by_target(self, *frames: Tensor) -> Iterator[tuple[Any, ...]]:
@@ -111,7 +101,7 @@ class Forecast(NamedTuple):
         """
         if self.observed is None:
             return {}
-        forecast = self.forecast.mean(0) if self.members else self.forecast
+        forecast = self.forecast.mean(0) if self.run.members else self.forecast
         methods = {
             "mean_squared_error": forecast[: len(self.observed)],
             "mean_squared_error_of_last_frame": self.inputs[-1],
@@ -149,7 +139,7 @@ class Forecast(NamedTuple):
             "step": self.step,
             "inputs": count,
             "read": read,
-            "horizon": self.horizon,
+            "horizon": self.run.horizon,
             "shape": list(self.forecast.shape),
             **({"times": times[count:]} if times else {}),
             **({"thresholds": list(self.run.options.thresholds)} if self.run.options.thresholds else {}),
@@ -184,7 +174,10 @@ class Forecast(NamedTuple):
         elif output.suffix in COORDINATE_SUFFIXES:
             write_dataset(self.run.label(self.result, self.frames, self.step), output)
         elif output.suffix in NUMBERS:
-            optional = {"labels": self.labels[count : count + self.horizon], "thresholds": self.run.options.thresholds}
+            optional = {
+                "labels": self.labels[count : count + self.run.horizon],
+                "thresholds": self.run.options.thresholds,
+            }
             arrays = self._arrays() | {"unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
@@ -203,10 +196,10 @@ class Forecast(NamedTuple):
         """Returns one image of all frames, or the images of an animation."""
         values, count, heading = self.run.values, len(self.inputs), self._heading()
         thresholds = self.run.options.thresholds
-        if self.members:
-            truth = self.observed if self.observed is not None and len(self.observed) == self.horizon else None
+        if self.run.members:
+            truth = self.observed if self.observed is not None and len(self.observed) == self.run.horizon else None
             options: Any = {"truth": truth, "labels": self.labels[count:]}
-            heading = f"{heading}, {plural(self.members, 'member')}"
+            heading = f"{heading}, {plural(self.run.members, 'member')}"
             options["threshold"] = thresholds or (threshold,)
             return [ensemble_strip(self.forecast, values, heading=heading, **options)]
         if thresholds:

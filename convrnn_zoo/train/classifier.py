@@ -184,21 +184,6 @@ def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(mean.tolist()), tuple(torch.where(varies, std, 1.0).tolist())
 
 
-def normalization_cfg(recipe: ClassifierRecipe, train: Labelled) -> dict[str, Any]:
-    """Returns the fields `mean` and `std` of timm's ``pretrained_cfg`` for the model of a recipe.
-
-    For a video model whose frames have as many channels as its pretrained encoder expects, the fields are those of the
-    encoder. Otherwise they are computed from the training split.
-    """
-    model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
-    if isinstance(model, VideoModel):
-        cfg = encoder_cfg(model.encoder.name)
-        if len(cfg.get("mean", ())) == train.sequences[0].shape[1]:
-            return cfg
-    mean, std = compute_statistics(train)
-    return {"mean": mean, "std": std}
-
-
 # ---- evaluation ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
 def compute_logits(
@@ -278,8 +263,16 @@ def evaluate_classifier(
 
 # ---- training ------------------------------------------------------------------------------------------------------
 def build(recipe: ClassifierRecipe, train: Labelled) -> ZooModel:
-    """Builds the classifier of a recipe for a training split, with the weights `init_from` or with random weights."""
-    cfg = normalization_cfg(recipe, train)
+    """Builds the classifier of a recipe for a training split, with the weights `init_from` or with random weights.
+
+    The fields `mean` and `std` of timm's ``pretrained_cfg`` are computed from the split. Those of a video model are the
+    ones of its pretrained encoder, if its frames have as many channels as the encoder expects.
+    """
+    sketch, cfg = recipe.create_model(in_chans=1, num_classes=2, device="meta"), {}
+    if isinstance(sketch, VideoModel):
+        cfg = encoder_cfg(sketch.encoder.name)
+    if len(cfg.get("mean", ())) != train.sequences[0].shape[1]:
+        cfg = dict(zip(("mean", "std"), compute_statistics(train), strict=True))
     model = recipe.create_model(
         in_chans=len(cfg["mean"]), num_classes=len(train.label_names), pretrained_cfg_overlay=cfg
     )
@@ -362,7 +355,16 @@ class ClassifierTrainer(TaskTrainer):
         value = accuracy(self.model, test, self.recipe.batch_size, self.progress)
         keeps_best = self.recipe.keep_best and self.validation is not None
         saved = min(self.history, key=lambda row: row["validation_loss"]) if keeps_best else self.history[-1]
-        warn_of_overfitting(saved, value)
+        split = "validation" if "validation_accuracy" in saved else "test"
+        unseen = saved.get("validation_accuracy", value)
+        if saved["accuracy"] - unseen > OVERFITTING:
+            logger.warning(
+                "the model overfits: its accuracy is %.1f %% in training and %.1f %% in the %s part; train fewer "
+                "epochs, raise weight_decay or model.drop_rate, use patience with data.validation, or add data",
+                100 * saved["accuracy"],
+                100 * unseen,
+                split,
+            )
         baselines = {"commonest class": majority_accuracy(train, test)}
         interval = accuracy_interval(value, len(test.labels))
         dataset = self.recipe.data
@@ -423,21 +425,3 @@ class ClassifierTrainer(TaskTrainer):
 def labelled_checksum(data: Labelled) -> str:
     """Returns a checksum of the labels, and also of the sequences if the sequences are in memory."""
     return checksum(data.labels, *(data.sequences if isinstance(data.sequences, list) else ()))
-
-
-def warn_of_overfitting(row: Mapping[str, float], test_accuracy: float) -> None:
-    """Logs a warning if the training accuracy exceeds the validation accuracy by more than :data:`OVERFITTING`.
-
-    `row` are the scores of the epoch whose weights are saved. Without a validation split, the training accuracy is
-    compared with the test accuracy.
-    """
-    split = "validation" if "validation_accuracy" in row else "test"
-    unseen = row.get("validation_accuracy", test_accuracy)
-    if row["accuracy"] - unseen > OVERFITTING:
-        logger.warning(
-            "the model overfits: its accuracy is %.1f %% in training and %.1f %% in the %s part; train fewer epochs, "
-            "raise weight_decay or model.drop_rate, use patience with data.validation, or add data",
-            100 * row["accuracy"],
-            100 * unseen,
-            split,
-        )

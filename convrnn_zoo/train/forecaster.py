@@ -229,18 +229,6 @@ def identify(clips: FrameSequences) -> dict[str, Any]:
     return {"sequences": len(clips), "checksum": checksum(*some)}
 
 
-def count_channels(data: FrameDataset, channels: int) -> dict[str, int]:
-    """Returns the arguments of the model that the data determine; a frame has `channels` channels."""
-    if not data.variables:
-        return {"in_chans": channels}
-    return {
-        "in_chans": len(data.variables),
-        "out_chans": len(data.targets or data.variables),
-        "static_chans": len(data.static),
-        "future_chans": len(data.future),
-    }
-
-
 def build(
     recipe: ForecasterRecipe, channels: int, train: FrameSequences | None = None, seed: int | None = None
 ) -> Forecaster:
@@ -249,11 +237,14 @@ def build(
     The default is the recipe's first seed.
     """
     seed_generators(recipe.seed if seed is None else seed)
-    arguments = count_channels(recipe.data, channels)
+    data, arguments = recipe.data, {"in_chans": channels}
+    if data.variables:
+        arguments = {"in_chans": len(data.variables), "out_chans": len(data.targets or data.variables)}
+        arguments |= {"static_chans": len(data.static), "future_chans": len(data.future)}
     try:
         model = recipe.create_model(**arguments)
     except ValueError as e:
-        if not recipe.data.variables:
+        if not data.variables:
             raise
         counts = ", ".join(f"{k} = {v}" for k, v in arguments.items())
         raise ValueError(f"{e}; the recipe's data.variables, targets, static and future give {counts}") from e

@@ -158,18 +158,16 @@ class Processes:
         prefix = f"{series}/" if series else ""
         named, picture = {prefix + name: value for name, value in values.items()}, f"{prefix}forecast"
         for tracker in self.accelerator.trackers:
+            options: dict[str, Any] = {"step": step}
             if tracker.name == "wandb" and series:  # W&B drops values whose step is lower than the last one's
                 tracker.tracker.define_metric(f"{prefix}*", step_metric=f"{prefix}updates")
-                tracker.log({**named, f"{prefix}updates": step})
-                if image is not None:
-                    tracker.log_images({picture: image[None]})
-                continue
-            tracker.log(named, step=step)
+                options = {}
+            tracker.log(named if options else {**named, f"{prefix}updates": step}, **options)
             if image is not None and tracker.name == "mlflow":  # accelerate's tracker logs no images
                 need("mlflow", "mlflow").log_image(image, key=picture, step=step)
             elif image is not None:
-                options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-                tracker.log_images({picture: image[None]}, step=step, **options)
+                options |= {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                tracker.log_images({picture: image[None]}, **options)
 
 
 @contextmanager

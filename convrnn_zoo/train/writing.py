@@ -1,5 +1,6 @@
 """Writing of trained weights with their metadata: as two files for the package, or as a repository of the Hub."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -43,28 +44,20 @@ def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
         raise OSError(f"{directory} cannot be made ({e.strerror}); choose another -o") from e
     if not os.access(directory, os.W_OK | os.X_OK):
         raise OSError(f"{directory} may not be written to; choose another -o, or change its rights")
-    if into is not None:
-        file = into / f"{recipe.weights}.json"
-        text = WeightsMetadata.from_json(file.read_text(encoding="utf-8")).recipe if file.exists() else ""
-        others = conflicts(Recipe.parse(text), recipe) if text else ""
-        if file.exists() and (others or not text):
-            raise ValueError(
-                f"{file} is of another recipe{others} and would be overwritten; remove it, or choose another name"
-            )
-        return
-    file, is_resumed = directory / RECIPE, any(directory.glob(CHECKPOINTS))
+    file = into / f"{recipe.weights}.json" if into else out / RECIPE
+    is_resumed = into is not None or any(out.glob(CHECKPOINTS))
     if file.exists():
         try:
-            saved = Recipe.read(file)
+            text = WeightsMetadata.from_json(file.read_text(encoding="utf-8")).recipe if into else ""
+            saved = Recipe.parse(text) if into else Recipe.read(file)
         except ValueError:
             saved = None
         others = conflicts(saved, recipe) if saved else ""
-        if saved != recipe and (others or saved is None or not is_resumed):
-            raise ValueError(
-                f"{file} is another recipe{others} and would be overwritten; remove it, or choose another -o"
-            )
-    elif (directory / WEIGHTS_FILE).exists() and not is_resumed:
-        raise ValueError(f"{directory} has the weights of another model, which would be overwritten; choose another -o")
+        if saved != recipe and (saved is None or others or not is_resumed):
+            kind, fix = ("of another recipe", "name") if into else ("another recipe", "-o")
+            raise ValueError(f"{file} is {kind}{others} and would be overwritten; remove it, or choose another {fix}")
+    elif not is_resumed and (out / WEIGHTS_FILE).exists():
+        raise ValueError(f"{out} has the weights of another model, which would be overwritten; choose another -o")
 
 
 def conflicts(saved: Recipe, recipe: Recipe) -> str:
@@ -130,8 +123,9 @@ def write_weights(
     cfg = {k: v for k, v in metadata.cfg().items() if k not in ("file", "hf_hub_id")}
     model.pretrained_cfg.update(cfg, tag=metadata.name.partition(".")[2])
     model.metadata = metadata
-    if has_earlier_card(out):
-        (out / CARD).unlink()  # else it would be kept, with the scores of other weights
+    with contextlib.suppress(OSError, ValueError):  # no metadata, or damaged ones
+        if has_generated_card(WeightsMetadata.from_json((out / METADATA).read_text(encoding="utf-8")), out):
+            (out / CARD).unlink()  # else it would be kept, with the scores of other weights
     save_pretrained(model, out)
     write_text(out / METADATA, metadata.to_json())
     if not (out / RECIPE).exists() or Recipe.read(out / RECIPE) != recipe:  # else it may have the user's comments
@@ -168,11 +162,3 @@ def has_generated_card(metadata: WeightsMetadata, out: Path) -> bool:
         return False
     pattern = ".+?".join(map(re.escape, weights_card(metadata, ADDRESS).split(ADDRESS)))
     return re.fullmatch(pattern, card.read_text(encoding="utf-8", errors="replace")) is not None
-
-
-def has_earlier_card(out: Path) -> bool:
-    """Returns whether the directory `out` has the card of its earlier weights, without changes by the user."""
-    try:
-        return has_generated_card(WeightsMetadata.from_json((out / METADATA).read_text(encoding="utf-8")), out)
-    except (OSError, ValueError):  # no metadata, or damaged ones
-        return False

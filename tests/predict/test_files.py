@@ -414,9 +414,9 @@ def test_the_default_horizon_is_the_trained_time(nowcast, tmp_path):
     frames(freq="10min").to_netcdf(tmp_path / "a.nc")
     model = from_pretrained(nowcast)
     trained = model.horizon
-    assert forecast_files(model, "m", [tmp_path / "a.nc"]).horizon == max(1, trained // 2)
+    assert forecast_files(model, "m", [tmp_path / "a.nc"]).run.horizon == max(1, trained // 2)
     with pytest.warns(UserWarning, match="beyond"):
-        assert forecast_files(model, "m", [tmp_path / "a.nc"], horizon=trained).horizon == trained
+        assert forecast_files(model, "m", [tmp_path / "a.nc"], horizon=trained).run.horizon == trained
 
 
 @pytest.mark.slow

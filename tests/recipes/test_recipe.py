@@ -155,14 +155,6 @@ def test_recordings_of_python_are_trained_on(tmp_path):
     assert json.loads((tmp_path / "a" / "config.json").read_text())["label_names"] == ["falling", "rising"]
 
 
-def test_rejects_sequences_of_python_that_do_not_have_the_length_of_the_recipe(tmp_path):
-    import torch
-
-    clips = [torch.rand(5, 1, 16, 16)]
-    with pytest.raises(ValueError, match=r"train.* 3 \+ 3 .*5"):
-        train(TINY, data={"train": clips, "test": clips}, out=tmp_path, progress=False)
-
-
 # ---- sampling, pools and bugs -----------------------------------------------------------------------------------
 SCHEDULED, REVERSE = {"name": "scheduled", "until": 5}, {"name": "reverse_scheduled", "begin": 1, "end": 5, "decay": 2}
 BAD_SAMPLING = [

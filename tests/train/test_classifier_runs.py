@@ -8,85 +8,42 @@ import torch
 
 import convrnn_zoo
 from convrnn_zoo import WeightsMetadata
-from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, Labelled, LabelledDataset, to_table
+from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, to_table
 from convrnn_zoo.data.datasets.speech import JapaneseVowels
-from convrnn_zoo.recipes import RECIPES, ClassifierRecipe, Recipe
+from convrnn_zoo.recipes import RECIPES, Recipe
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train.classifier import compute_statistics
 from tests.helpers.train import runs
 from tests.helpers.train.runs import sha256
+from tests.train.test_loop import CLASSIFIER, ramps
 from tools.demo_samples import labelled_sample
 
-
-def ramps(directory, split):
-    generator = torch.Generator().manual_seed(0 if split == "train" else 1)
-    labels = torch.arange(24) % 2
-    sequences = []
-    for label in labels:
-        ramp = torch.linspace(-1, 1, int(torch.randint(3, 9, (), generator=generator)))
-        sequences.append((ramp if label else -ramp).reshape(-1, 1, 1).repeat(1, 1, 3))
-    return Labelled(sequences, labels, ("down", "up"))
+TINY = dataclasses.replace(CLASSIFIER, seeds=(0, 1), epochs=6, noise=0.01, augment={})
+DATA = {"train": ramps(0), "test": ramps(1)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Ramps(LabelledDataset):
-    title = "Ramps"
-    task = "ramp classification"
-    url = "https://example.org"
-    license = "MIT"
-    split_words = "official test split"
-    label_names = ("down", "up")
-
-    def load(self, path, split, front_end=None):
-        return ramps(path, split)
-
-
-TINY = ClassifierRecipe(
-    weights="convgru1d_bi_1layer.tiny",
-    data=Ramps(),
-    description="Tells rising from falling ramps.",
-    license="mit",
-    seeds=(0, 1),
-    epochs=6,
-    batch_size=4,
-    lr=0.02,
-    noise=0.01,
-    model={"hidden_channels": 4, "global_pool": "last", "drop_rate": 0.1},
-)
-
-
-@pytest.fixture(autouse=True)
-def tiny_data(monkeypatch):
-    monkeypatch.setitem(LABELLED_DATASETS, "tiny", Ramps)
-
-
-@pytest.fixture
-def splits():
-    return ramps(None, "train"), ramps(None, "test")
-
-
-def test_a_channel_that_never_changes_is_not_scaled(splits, caplog):
-    still = [torch.cat([x, torch.full_like(x[:, :1], 7.1)], 1) for x in splits[0].sequences]
+def test_a_channel_that_never_changes_is_not_scaled(caplog):
+    still = [torch.cat([x, torch.full_like(x[:, :1], 7.1)], 1) for x in DATA["train"].sequences]
     for sequences in (still, tuple(still)):  # at once, and one at a time
-        mean, std = compute_statistics(splits[0]._replace(sequences=sequences))
+        mean, std = compute_statistics(DATA["train"]._replace(sequences=sequences))
         assert (mean[-1], std[-1]) == (pytest.approx(7.1), 1)
         assert 0 < min(std) < 1
-        assert caplog.messages[0].startswith("channel 1 ")
+        assert caplog.messages[0].startswith("channel 3 ")
         caplog.clear()
 
 
-def test_rejects_checkpoints_of_other_runs_and_damaged_ones(tmp_path, splits):
+def test_rejects_checkpoints_of_other_runs_and_damaged_ones(tmp_path):
     path = tmp_path / "a.ckpt"
-    runs.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+    runs.train_one(TINY, 0, *DATA.values(), checkpoint=path, progress=False)
     with pytest.raises(ValueError, match=r"a\.ckpt.*seeds \(0 .*1 "):
-        runs.train_one(TINY, 1, *splits, checkpoint=path, progress=False)
+        runs.train_one(TINY, 1, *DATA.values(), checkpoint=path, progress=False)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"a\.ckpt.*damaged"):
-        runs.train_one(TINY, 0, *splits, checkpoint=path, progress=False)
+        runs.train_one(TINY, 0, *DATA.values(), checkpoint=path, progress=False)
 
 
 def test_a_recipe_writes_weights_that_load_with_correct_metadata(tmp_path, capsys):
-    record = train(dataclasses.replace(TINY, epochs=30), out=tmp_path, progress=True)
+    record = train(dataclasses.replace(TINY, epochs=30), data=DATA, out=tmp_path, progress=True)
     assert "seed 1" in capsys.readouterr().err
     assert WeightsMetadata.from_json((tmp_path / "metadata.json").read_text(encoding="utf-8")) == record
     assert record.metrics[0].value == 100
@@ -94,11 +51,11 @@ def test_a_recipe_writes_weights_that_load_with_correct_metadata(tmp_path, capsy
     assert sha256(tmp_path / "model.safetensors") == record.sha256
     model = convrnn_zoo.from_pretrained(tmp_path)
     assert model.metadata == record
-    assert classifier.accuracy(model, ramps(None, "test")) == 1
+    assert classifier.accuracy(model, DATA["test"]) == 1
 
 
 def test_weights_for_the_zoo_are_two_files_by_their_name(tmp_path):
-    record = train(TINY, out=tmp_path / "out", into=tmp_path / "into", progress=False)
+    record = train(TINY, data=DATA, out=tmp_path / "out", into=tmp_path / "into", progress=False)
     assert sorted(p.name for p in (tmp_path / "into").iterdir()) == [
         f"{record.name}.json",
         f"{record.name}.safetensors",

@@ -102,6 +102,8 @@ def test_a_forecaster_starts_from_an_earlier_run_and_with_other_channels(tmp_pat
     )
     with pytest.raises(ValueError, match=r"encoder\.weight_ih_l0 \(6, 16, 3, 3\) for \(9, 16, 3, 3\)"):
         training.build(wide, 1)
+    with pytest.raises(ValueError, match=r"init_from must be weights of predrnn, got .* of convgru_forecaster"):
+        training.build(dataclasses.replace(PLAIN, weights="predrnn.tiny", init_from=str(tmp_path / "run"), model={}), 1)
     frozen = dataclasses.replace(recipe, init_from=str(tmp_path / "run"), freeze_steps=3)
     record = train(frozen, data=tmp_path / "a.npy", out=tmp_path / "next", progress=False)
     now = convrnn_zoo.from_pretrained(tmp_path / "next").state_dict()

@@ -109,13 +109,3 @@ def test_rejects_invalid_recipes(name, clips):
     entries, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         train(dataclasses.replace(TINY, **entries), clips)
-
-
-def test_training_starts_from_init_from(clips, monkeypatch):
-    source = training.build(dataclasses.replace(PLAIN, seeds=1), 1)
-    monkeypatch.setattr("convrnn_zoo.train.task.from_pretrained", lambda name: source)
-    model = training.build(dataclasses.replace(PLAIN, init_from="convgru_forecaster.other"), 1)
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), source.parameters(), strict=True))
-    assert not torch.equal(training.build(PLAIN, 1).encoder.weight_ih_l0, source.encoder.weight_ih_l0)
-    with pytest.raises(ValueError, match=r"init_from.*predrnn_v2.*'convgru_forecaster.other'"):
-        training.build(dataclasses.replace(TINY, init_from="convgru_forecaster.other"), 1)

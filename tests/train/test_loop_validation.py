@@ -174,14 +174,6 @@ def write(path, text):
     return path
 
 
-@pytest.mark.parametrize("key", ["warmup", "cycles"])
-def test_keys_of_one_cycle_are_only_valid_for_it(key):
-    value = {"warmup": 0.1, "cycles": (3, 3)}[key]
-    with pytest.raises(ValueError, match=rf"{key}.*one_cycle.*cosine"):
-        dataclasses.replace(PLAIN, schedule="cosine", **{key: value})
-    assert getattr(dataclasses.replace(PLAIN, **{key: value}), key) == value
-
-
 def test_the_validation_part_of_python_data_is_used(tmp_path):
     clips = [torch.rand(6, 1, 8, 8) for _ in range(4)]
     plain = dataclasses.replace(PLAIN, data={"kind": "frames", "name": "noise"})
