@@ -196,7 +196,11 @@ def _restore(described: list[Any], tensors: Mapping[str, Tensor]) -> dict[str, A
 def _read_keras(path: Path) -> ForeignCheckpoint:
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_members(archive, MAX_INFLATION * path.stat().st_size)
+            members = archive.infolist()
+            if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+                raise ValueError("it has members of an unexpected compression")
+            if sum(member.file_size for member in members) > MAX_INFLATION * path.stat().st_size:
+                raise ValueError(f"its members are more than {MAX_INFLATION} times as large as the file")
             for name in ("config.json", "metadata.json"):
                 if archive.getinfo(name).file_size > MAX_CONFIG:
                     raise ValueError(f"its {name} has more than {MAX_CONFIG} bytes")
@@ -217,15 +221,6 @@ CHECKPOINT_READERS: dict[str, Callable[[Path], ForeignCheckpoint]] = {
     ".keras": _read_keras,
 }
 """Readers of files by suffix."""
-
-
-def _check_members(archive: zipfile.ZipFile, max_bytes: int) -> None:
-    """Raises ValueError if the members of an archive are larger than `max_bytes`, or of an unexpected compression."""
-    members = archive.infolist()
-    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
-        raise ValueError("it has members of an unexpected compression")
-    if sum(member.file_size for member in members) > max_bytes:
-        raise ValueError(f"its members are more than {MAX_INFLATION} times as large as the file")
 
 
 def _parse_json(text: str | bytes, name: str) -> dict[str, Any]:

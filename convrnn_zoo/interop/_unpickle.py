@@ -62,7 +62,12 @@ def load(path: Path) -> Any:
     """Returns the content of a file, with instances of inert classes for objects of unknown classes."""
     is_zip = zipfile.is_zipfile(path)  # older files are a sequence of pickles
     if is_zip:
-        check_stored(path)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it has compressed members")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("its members are larger than the file")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"\nbytearray\n") >= 0:  # which allocates as many bytes as the pickle claims
             raise ValueError("it contains a bytearray")
@@ -98,16 +103,6 @@ def replace_class(classes: dict[str, type], message: str) -> bool:
         classes[container[2]] = inert_class(container[2], OrderedDict if container[1] == "SETITEM" else list)
         return True
     return False
-
-
-def check_stored(path: Path) -> None:
-    """Raises ValueError if an archive has compressed members, or members that are larger than itself."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError("it has compressed members")
-    if sum(member.file_size for member in members) > path.stat().st_size:
-        raise ValueError("its members are larger than the file")
 
 
 def describe(content: Mapping[Any, Any], tensors: dict[str, Tensor]) -> list[Any]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from .._extras import need, quiet
 from ..models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
+from ..models.base.forecasting import get_preprocessing
 from ..values.tensors import to_tensor
 
 Timesteps = int | Sequence[float]
@@ -56,12 +57,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         raise ValueError(f"pysteps expects a forecaster of one channel, got {type(model).__name__}; take another model")
     if model.known_chans:
         raise ValueError(f"pysteps passes radar images only, and this model reads {model.known_chans} other inputs")
-    values = model.preprocessing
-    if values is None:
-        raise ValueError(
-            f"this {type(model).__name__} has no preprocessing, which states the unit of its values; set "
-            "model.preprocessing = convrnn_zoo.Preprocessing(...)"
-        )
+    values = get_preprocessing(model)
 
     def forecast(
         precip: Any,
@@ -93,7 +89,7 @@ def nowcast_method(model: nn.Module) -> Callable[..., Any]:
         ensemble: dict[str, Any] = {}
         reads_noise = isinstance(model, EnsembleForecaster)
         if n_ens_members is not None and (reads_noise or (n_ens_members != 1 and isinstance(model, Ensemble))):
-            ensemble = {"members": to_whole_number("n_ens_members", n_ens_members), "seed": seed}
+            ensemble = {"members": n_ens_members, "seed": seed}
         elif seed is not None and isinstance(model, Ensemble):
             raise ValueError(f"seed={seed!r} is for an ensemble: pass n_ens_members above 1, or leave the seed out")
         elif n_ens_members not in (None, 1) or seed is not None:
@@ -164,20 +160,19 @@ def forecast(
 
 def _lead_steps(timesteps: Timesteps | None) -> list[int]:
     """Returns the requested lead times in steps; the next frame is step 1."""
-    if getattr(timesteps, "ndim", None) == 0 or not hasattr(timesteps, "__iter__"):
-        return list(range(1, to_whole_number("timesteps", timesteps) + 1))
-    steps = [to_whole_number("timesteps", step) for step in timesteps]  # type: ignore[union-attr]
-    if not steps or sorted(set(steps)) != steps:
-        raise ValueError(f"timesteps must be a number, or a list of whole numbers that increase, got {timesteps!r}")
-    return steps
-
-
-def to_whole_number(name: str, value: Any) -> int:
-    """Converts a positive whole number (also of NumPy or torch, or a float such as 3.0) to an int."""
+    is_list = hasattr(timesteps, "__iter__") and getattr(timesteps, "ndim", 1) > 0
+    listed: Any = timesteps if is_list else [timesteps]
     try:
-        number = 0 if isinstance(value, bool | str) else int(value)
+        steps = [0 if isinstance(step, bool | str) else int(step) for step in listed]
     except (TypeError, ValueError, OverflowError):
-        number = 0
-    if number < 1 or number != value:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {check.describe(value)}")
-    return number
+        steps = []
+    if (
+        not steps
+        or steps[0] < 1
+        or sorted(set(steps)) != steps
+        or any(a != b for a, b in zip(steps, listed, strict=True))
+    ):
+        raise ValueError(
+            f"timesteps must be a positive whole number, or a list of whole numbers that increase, got {timesteps!r}"
+        )
+    return steps if is_list else list(range(1, steps[0] + 1))

@@ -47,10 +47,10 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT, CHUNK = 30.0, 2**20
 
 
-def fetch(published: Published, cache_dir: Any = None, token: str | bool | None = None, *, check: bool = False) -> Path:
-    """Returns the directory of converted weights. Downloads and converts the published file if it is not in the cache.
+def fetch(published: Published, cache_dir: Any = None, token: str | bool | None = None) -> Path:
+    """Returns the directory of converted weights, whose checksum was compared.
 
-    With `check`, a directory in the cache is compared with its checksum. If it is damaged, it is written again.
+    Downloads and converts the published file if the cache does not have it, or if its copy is damaged.
 
     Raises:
         HubAccessError: the file cannot be downloaded or written. The cache is unchanged.
@@ -58,14 +58,19 @@ def fetch(published: Published, cache_dir: Any = None, token: str | bool | None 
     """
     try:
         cache = _cache(published, cache_dir)
-        if not check and (directory := _converted(published, cache)):
+        directory, is_sound = _converted(published, cache)
+        if is_sound:
             return directory
         with WeakFileLock(cache / LOCK):
             for killed in cache.glob(f"{TEMPORARY}*"):  # the lock is free, so that their processes have ended
                 shutil.rmtree(killed, ignore_errors=True)
-            directory = _converted(published, cache)  # another process may have converted the file meanwhile
-            if directory and not (check and _is_damaged(directory, published.name)):
+            directory, is_sound = _converted(published, cache)  # by another process, while this one waited
+            if is_sound:
                 return directory
+            if directory.is_dir():
+                logger.warning(
+                    "%s: the converted weights in %s are damaged and are converted again", published.name, directory
+                )
             return _download_and_convert(published, cache, cache_dir, token)
     except HubAccessError:
         raise
@@ -77,22 +82,14 @@ def _cache(published: Published, cache_dir: Any) -> Path:
     return cached_assets_path("convrnn_zoo", published.architecture, published.tag, assets_dir=cache_dir)
 
 
-def _converted(published: Published, cache: Path) -> Path | None:
-    """Returns the directory of converted weights if the cache has it."""
-    sha256 = published.sha256 or _recorded(cache)[1]
-    directory = _directory(cache, sha256)
-    return directory if sha256 and directory.is_dir() else None
-
-
-def _is_damaged(directory: Path, name: str) -> bool:
-    """Returns, and logs, whether converted weights lack their config or do not have the checksum that it states."""
+def _converted(published: Published, cache: Path) -> tuple[Path, bool]:
+    """Returns the directory of converted weights, and whether it has weights with the checksum in their config."""
+    directory = _directory(cache, published.sha256 or _recorded(cache)[1])
     try:
-        is_sound = read_config(directory / CONFIG, name).sha256 == file_sha256(directory / WEIGHTS_FILE)
+        config = read_config(directory / CONFIG, published.name)
+        return directory, config.sha256 == file_sha256(directory / WEIGHTS_FILE)
     except (OSError, ValueError):
-        is_sound = False
-    if not is_sound:
-        logger.warning("%s: the converted weights in %s are damaged and are converted again", name, directory)
-    return not is_sound
+        return directory, False
 
 
 def _download_and_convert(published: Published, cache: Path, cache_dir: Any, token: str | bool | None) -> Path:

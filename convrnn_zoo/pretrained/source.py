@@ -12,7 +12,7 @@ from torch import Tensor
 from .._typed import one_line
 from .config import CONFIG, MAX_TEXT, WEIGHTS_FILE, Config, read_config, read_text
 from .download import HubFile, download
-from .errors import ConvRNNHubError, HubAccessError, WeightsError
+from .errors import HubAccessError, WeightsError
 from .fetch import fetch
 from .metadata import WEIGHTS, WeightsMetadata
 from .published import NOT_STATED, PUBLISHED, Published
@@ -114,16 +114,9 @@ def open_weights(metadata: WeightsMetadata, cache_dir: Any = None, token: str | 
 
 def open_published(published: Published, cache_dir: Any = None, token: str | bool | None = None) -> WeightsSource:
     """Opens weights of another project: downloads and converts them, unless they are in the cache."""
-    for check in (False, True):  # a damaged file is converted again, once
-        directory = fetch(published, cache_dir, token, check=check)
-        name = f"{published.name} in {directory}"
-        try:
-            config = read_config(directory / CONFIG, name)
-            state = read_safetensors(directory / WEIGHTS_FILE, name, config.sha256)
-            break
-        except ConvRNNHubError:
-            if check:
-                raise
+    directory = fetch(published, cache_dir, token)
+    name = f"{published.name} in {directory}"
+    config, state = read_config(directory / CONFIG, name), read_safetensors(directory / WEIGHTS_FILE, name)
     hint = ". Ask the authors before you share them" if published.license == NOT_STATED else ""
     stated = f"{published.licence}; {published.license_source}{hint}"
     logger.log(logging.WARNING if hint else logging.INFO, "%s: licence of the weights: %s", published.name, stated)
