@@ -54,27 +54,20 @@ def test_pytorch_convolutional_rnn(cls: str, case: str) -> None:
         assert_close(s, known.values[f"h.{i}"].double())
 
 
-def test_ndrplz() -> None:
-    known = recorded("ndrplz_convlstm")
-    module = interop.load("ndrplz", known.state, batch_first=True)
-    assert list(module.widths) == known.kwargs["hidden_dim"]
-    outputs, (h, c) = module.forward_layers(known.values["x"])
+@pytest.mark.parametrize(("name", "widths"), [("ndrplz_convlstm", "hidden_dim"), ("kimmel_convgru", "hidden_sizes")])
+def test_layers_of_joint_convolutions(name: str, widths: str) -> None:
+    known, source = recorded(name), name.partition("_")[0]
+    module = interop.load(source, known.state, **({"batch_first": True} if source == "ndrplz" else {}))
+    assert list(module.widths) == known.kwargs[widths]
+    outputs, states = module.forward_layers(known.values["x"])
     for i, y in enumerate(outputs):
         assert_close(y, known.values[f"y.{i}"])
-        assert_close(h[i][0], known.values[f"h.{i}"])
-        assert_close(c[i][0], known.values[f"c.{i}"])
-    assert_identical(interop.export(module, "ndrplz"), known.state)
-
-
-def test_kimmel() -> None:
-    known = recorded("kimmel_convgru")
-    module = interop.load("kimmel", known.state)
-    assert list(module.widths) == known.kwargs["hidden_sizes"]
-    outputs, h = module.forward_layers(known.values["x"])
-    for i, y in enumerate(outputs):
-        assert_close(y, known.values[f"y.{i}"])
-        assert_close(h[i][0], known.values[f"y.{i}"][-1])
-    assert_identical(interop.export(module, "kimmel"), known.state)
+        if source == "kimmel":
+            assert_close(states[i][0], known.values[f"y.{i}"][-1])
+        else:
+            for state, key in zip(states, "hc", strict=True):
+                assert_close(state[i][0], known.values[f"{key}.{i}"])
+    assert_identical(interop.export(module, source), known.state)
 
 
 @pytest.mark.parametrize("name", KERAS_FILES)
