@@ -24,15 +24,7 @@ class FileError(ValueError):
 
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Context manager that turns the errors of a parser into a :class:`FileError` with the file and its format.
-
-    Example:
-        >>> with reading(Path("a.npy"), ".npy file"):
-        ...     int("x")
-        Traceback (most recent call last):
-        convrnn_zoo.data.files.FileError: a.npy is not a valid .npy file (invalid literal for int() with base
-        10: 'x'); check that it is complete, or leave it out
-    """
+    """Context manager that turns the errors of a parser into a :class:`FileError` with the file and its format."""
     try:
         yield
     except (FileError, ImportError):
@@ -64,12 +56,7 @@ def check_claimed_size(path: Path, claimed: int, stored: int, max_ratio: int = M
 
 
 def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
-    """Sort key for natural order, in which ``frame2.png`` comes before ``frame10.png``.
-
-    Example:
-        >>> [p.name for p in sorted([Path("f10.png"), Path("f9.png"), Path("e11.png")], key=natural_key)]
-        ['e11.png', 'f9.png', 'f10.png']
-    """
+    """Sort key for natural order, in which ``frame2.png`` comes before ``frame10.png``."""
     # re.split alternates text and digits, so that text is only compared with text
     return tuple(
         tuple(int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))) for name in path.parts

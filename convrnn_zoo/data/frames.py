@@ -211,7 +211,9 @@ def join_datasets(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> xr.Datas
         FileError: the parts have other variables, grids, units or calendars, different values at one time, or only
             some of them have dates.
     """
-    parts = date_by_names(parts, names)
+    if len(parts) > 1 and all("time" not in p.coords and p.sizes.get("time") == 1 for p in parts):
+        times = find_times(names)
+        parts = [p.assign_coords(time=("time", t)) for p, t in zip(parts, times, strict=True)] if times else parts
     first, has_dates = parts[0], [is_dated(p) for p in parts]
     if any(has_dates) and not all(has_dates):
         dated, undated = names[has_dates.index(True)], names[has_dates.index(False)]
@@ -236,17 +238,6 @@ def join_datasets(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> xr.Datas
             _check_equal(data, int(i), *(names[n] for n in numbers[i : i + 2]))
         data = data.drop_duplicates("time") if (times[1:] == times[:-1]).any() else data
     return data.assign_coords(first.drop_dims("time").coords)
-
-
-def date_by_names(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> Sequence[xr.Dataset]:
-    """Returns Datasets of one undated frame each with the dates in the names of their files; warns if there are none.
-
-    Other Datasets are returned unchanged.
-    """
-    if len(parts) < 2 or any("time" in p.coords or p.sizes.get("time") != 1 for p in parts):
-        return parts
-    times = find_times(names)
-    return [p.assign_coords(time=("time", t)) for p, t in zip(parts, times, strict=True)] if times else parts
 
 
 def find_times(names: Sequence[Any]) -> list[np.ndarray]:
@@ -411,8 +402,7 @@ class Frames:
     @classmethod
     def from_files(cls, paths: Sequence[Path], options: ReadOptions) -> Frames:
         """Opens labelled frames in files; see :func:`read_variables`."""
-        observed = len(options.variables) or None
-        return cls.from_dataset(partial(read_variables, paths, options), paths[0], observed)
+        return cls.from_dataset(partial(read_variables, paths, options), paths[0], len(options.variables) or None)
 
     @classmethod
     def from_dataset(
@@ -620,13 +610,6 @@ def join_frames(parts: Sequence[Frames]) -> Frames:
         undated = next(p for p in parts if not p.is_dated)
         raise FileError(f"{undated.path}: has no dates, and {dated[0].path} has; pass files of one kind")
     shape = (sum(map(len, parts)), first.channels, *first.size)
-    array = Array(partial(_read_joined, parts), shape, np.dtype("float32"))
-    return Frames(
-        path=parts[0].path,
-        array=array,
-        times=times,
-        name=parts[0].name,
-        unit=first.unit,
-        units=first.units,
-        observed=first.observed,
-    )
+    array: Any = Array(partial(_read_joined, parts), shape, np.dtype("float32"))
+    joined: Any = {"array": array, "times": times, "path": parts[0].path, "name": parts[0].name}
+    return Frames(unit=first.unit, units=first.units, observed=first.observed, **joined)

@@ -51,12 +51,7 @@ def resize(frames: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def resize_and_crop(frames: Tensor, edge: int) -> Tensor:
-    """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge`, then center-crops the frames to a square.
-
-    Example:
-        >>> tuple(resize_and_crop(torch.zeros(2, 3, 60, 90), 30).shape)
-        (2, 3, 30, 30)
-    """
+    """Resizes the shorter side of frames ``(T, C, H, W)`` to `edge`, then center-crops the frames to a square."""
     height, width = frames.shape[-2:]
     size = tuple(max(edge, round(side * edge / min(height, width))) for side in (height, width))
     top, left = ((side - edge) // 2 for side in size)

@@ -19,12 +19,7 @@ _DAYS = 365.2425 / 12
 
 
 def mean_minutes(step: Step) -> float:
-    """Returns the minutes of a step; for months and years, their mean in the Gregorian calendar.
-
-    Example:
-        >>> mean_minutes(5.0), mean_minutes("year")
-        (5.0, 525949.2)
-    """
+    """Returns the minutes of a step; for months and years, their mean in the Gregorian calendar."""
     return MONTHS[step] * _DAYS * 1440 if isinstance(step, str) else step
 
 
@@ -66,26 +61,13 @@ def is_next(before: Any, after: Any, step: Step) -> bool:
 
     Its month is the next one (or the same of the next year), and its day is about the same: months have 28 to 31 days,
     and their middle is the 15th or 16th.
-
-    Example:
-        >>> from datetime import datetime
-        >>> is_next(datetime(2021, 1, 31), datetime(2021, 2, 28), "month")
-        True
-        >>> is_next(datetime(2021, 1, 1), datetime(2021, 2, 9), "month")
-        False
     """
     ends = before.day == _last_day(before) and after.day == _last_day(after)
     return _number(after) - _number(before) == MONTHS[str(step)] and (ends or abs(after.day - before.day) <= 2)
 
 
 def find_calendar_step(dates: Sequence[Any]) -> Literal["month", "year"] | None:
-    """Returns ``"month"`` or ``"year"`` if most dates follow each other after this step, on about the same day.
-
-    Example:
-        >>> from datetime import datetime
-        >>> find_calendar_step([datetime(2021, m, 1) for m in (1, 2, 3, 7, 8)]), find_calendar_step([])
-        ('month', None)
-    """
+    """Returns ``"month"`` or ``"year"`` if most dates follow each other after this step, on about the same day."""
     days = [d.day for d in dates]
     if len(days) < 2 or (max(days) - min(days) > 2 and not all(d.day == _last_day(d) for d in dates)):
         return None
@@ -95,13 +77,7 @@ def find_calendar_step(dates: Sequence[Any]) -> Literal["month", "year"] | None:
 
 
 def next_dates(dates: Sequence[Any], count: int, step: Step) -> list[Any]:
-    """Returns `count` dates after the last of `dates` at a calendar step; ends of months are followed by such ends.
-
-    Example:
-        >>> from datetime import datetime
-        >>> [f"{d:%Y-%m-%d}" for d in next_dates([datetime(2021, 1, 31), datetime(2021, 2, 28)], 2, "month")]
-        ['2021-03-31', '2021-04-30']
-    """
+    """Returns `count` dates after the last of `dates` at a calendar step; ends of months are followed by such ends."""
     last = dates[-1]
     day, result = 31 if all(d.day == _last_day(d) for d in dates) else last.day, []
     for i in range(1, count + 1):

@@ -118,12 +118,7 @@ def is_rain_name(name: str) -> bool:
 
 
 def is_rain(unit: str) -> bool:
-    """Returns whether a unit is that of rain rates in mm/h, in any spelling.
-
-    Example:
-        >>> is_rain("mm/h"), is_rain("kg m-2 h-1"), is_rain("mm/5min")
-        (True, True, False)
-    """
+    """Returns whether a unit is that of rain rates in mm/h, in any spelling."""
     return _plain(unit) in ("mm h-1", "millimeters h-1", "millimetres h-1", "kg m-2 h-1", "kg/m2 h-1")
 
 
@@ -285,10 +280,5 @@ def format_lead_time(number: int, step: Step | None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Returns a count with its noun, in the plural unless the count is 1.
-
-    Example:
-        >>> plural(1, "frame"), plural(1200, "frame")
-        ('1 frame', '1,200 frames')
-    """
+    """Returns a count with its noun, in the plural unless the count is 1."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

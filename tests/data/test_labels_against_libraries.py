@@ -208,10 +208,7 @@ def test_maps_that_are_torn_at_greenwich_or_the_date_line_are_rejected(edge, bef
 
 
 # ---- series of files -----------------------------------------------------------------------------------------------
-@given(
-    st.permutations(range(5)),
-    st.sampled_from(["%Y%m%d%H%M", "%Y-%m-%d_%H-%M", "%Y%m%dT%H%M%SZ"]),
-)
+@given(st.permutations(range(5)), st.sampled_from(["%Y%m%d%H%M", "%Y-%m-%d_%H-%M", "%Y%m%dT%H%M%SZ"]))
 @settings(max_examples=8, **OPTIONS)
 def test_undated_maps_have_the_dates_in_the_names_of_their_files(order, form):
     """The dates are those that pandas reads; a missing file is a gap."""

@@ -70,20 +70,11 @@ BAD = {
     "log without": ({"encoding": "log", "top": 100.0}, "'log'.* floor$"),
     "log of nothing": ({"encoding": "log", "floor": 0.0, "top": 100.0}, r"floor.* 0\.0"),
     "constants of another": ({"floor": 0.1}, "'none'.*floor"),
-    "standardize without": (
-        {"encoding": "standardize", "mean": [1.0]},
-        "'standardize'.* std$",
-    ),
+    "standardize without": ({"encoding": "standardize", "mean": [1.0]}, "'standardize'.* std$"),
     "std": ({"encoding": "standardize", "mean": [1.0], "std": [0.0]}, "std.* 0"),
     "as many": ({"encoding": "standardize", "mean": [1.0], "std": [1.0, 2.0]}, "mean.*std"),
-    "a word for a list": (
-        {"encoding": "standardize", "mean": "1", "std": [1.0]},
-        "mean.* '1'",
-    ),
-    "long": (
-        {"encoding": "standardize", "mean": [0.0] * (2**16 + 1), "std": [1.0]},
-        "mean.* 65,536",
-    ),
+    "a word for a list": ({"encoding": "standardize", "mean": "1", "std": [1.0]}, "mean.* '1'"),
+    "long": ({"encoding": "standardize", "mean": [0.0] * (2**16 + 1), "std": [1.0]}, "mean.* 65,536"),
     "no object": ([1], " list"),
 }
 

@@ -259,12 +259,9 @@ class FrameFiles(GroupedFiles, FrameDataset):
             if len(parts) > 1:
                 count = plural(len(parts) - 1, "gap")
                 logger.warning("%s: time has %s; no sequence reaches over one", frames.name, count)
-        max_windows = MAX_WINDOWS if is_archive else math.inf
-        return CroppedSequences.search(series, window, self.selection, max_windows=max_windows, **self.options(split))
-
-    def options(self, split: str) -> dict[str, Any]:
-        """Returns arguments of the sequences of a split."""
-        return {"flip": self.flip and split == "train", "step": self.step}
+        options: dict[str, Any] = {"flip": self.flip and split == "train", "step": self.step}
+        limit = MAX_WINDOWS if is_archive else math.inf
+        return CroppedSequences.search(series, window, self.selection, max_windows=limit, **options)
 
 
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
@@ -316,8 +313,7 @@ def join_runs(files: Sequence[Frames], series: Sequence[str], is_selected: Seque
     runs: list[list[Frames]] = []
     for name in dict.fromkeys(series):
         is_inside = [use and s == name for s, use in zip(series, is_selected, strict=True)]
-        is_other = [not use for use in (is_selected if is_dated else is_inside)]
-        others = sorted(itertools.compress(keys, is_other))
+        others = sorted(k for k, use in zip(keys, is_selected if is_dated else is_inside, strict=True) if not use)
         inside = list(itertools.compress(zip(keys, files, strict=True), is_inside))
         first, previous = len(runs), -math.inf
         for key, file in sorted(inside, key=lambda pair: pair[0]):
@@ -345,8 +341,7 @@ def _continues(before: Frames, after: Frames) -> bool:
         align(other, one, after.name, ("y", "x"))
     except ValueError:
         return False
-    is_stated = any(grids[0]) or bool(find_maps(one))
-    return is_stated or after.minutes[0] > before.minutes[-1]
+    return any(grids[0]) or bool(find_maps(one)) or after.minutes[0] > before.minutes[-1]
 
 
 def _plain_dates(value: Any) -> Any:

@@ -141,12 +141,7 @@ def check_labelled(data: Any, split: str) -> Labelled:
 
 
 def label_key(label: str) -> tuple[bool, float, str]:
-    """Sort key of labels: first numbers in the order of their values, with ``"01"`` before ``"1"``, then text.
-
-    Example:
-        >>> sorted(["b", "10", "1", "nan", "9", "01"], key=label_key)
-        ['01', '1', '9', '10', 'b', 'nan']
-    """
+    """Sort key of labels: first numbers in the order of their values, with ``"01"`` before ``"1"``, then text."""
     number = re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", label, re.IGNORECASE | re.ASCII)
     return not number, float(label) if number else 0.0, label
 
@@ -156,10 +151,6 @@ def name_classes(classes: Sequence[str], names: Sequence[str] | Mapping[str, str
 
     Raises:
         ValueError: the numbers of names and classes differ, or the name of a class stands for another one.
-
-    Example:
-        >>> name_classes(["0", "1"], ["low", "high"]), name_classes(["a", "b"], {"b": "Bee", "a": "Ant"})
-        (('low', 'high'), ('Ant', 'Bee'))
     """
     listed = f"{len(classes)}: {', '.join(classes[:FEW])}"
     if isinstance(names, Mapping):
@@ -302,8 +293,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         }
         if isinstance(self.split, str):
             return words[self.split]
-        listed = "listed in " if all(map(is_list, self.split)) else ""
-        return f"the recordings {listed}{', '.join(self.split)}"
+        return f"the recordings {'listed in ' if all(map(is_list, self.split)) else ''}{', '.join(self.split)}"
 
     def create_front_end(self, path: Path) -> LogMel | None:
         """Returns the front end of the audio files at a path, or None if there are no audio files."""
@@ -359,7 +349,9 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         with naming(path):
             names = name_classes(classes, self.label_names)
             named = [r._replace(file=file) for r, file in zip(recordings, files, strict=True)]
-            indices = self.expand_lists(path).select(named, split)
+            lists = {key: getattr(self, key) for key in ("split", "validation")}  # of which CSV files list names
+            lists = {key: read_lists(value, path, key) for key, value in lists.items() if isinstance(value, tuple)}
+            indices = dataclasses.replace(self, **lists).select(named, split)
         selected = [recordings[i] for i in indices]
         if split == "train" and isinstance(selected[0].values, Tensor):
             others = [recordings[i] for i in sorted({*range(len(recordings))} - {*indices})]
@@ -388,12 +380,6 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             return {}
         names = [f.parent.name for f in list_class_folders(path, self.list_examples) if f.parent != path]
         return {PARTS[name.lower()]: name for name in names if name.lower() in PARTS}
-
-    def expand_lists(self, path: Path) -> "LabelledSequences":
-        """Returns the dataset with each CSV file in `split` and `validation` replaced by the names that it lists."""
-        lists = {key: getattr(self, key) for key in ("split", "validation")}
-        lists = {key: read_lists(value, path, key) for key, value in lists.items() if isinstance(value, tuple)}
-        return dataclasses.replace(self, **lists)
 
     def values(self, recordings: Sequence[Recording]) -> Sequence[Tensor]:
         """Returns the sequences ``(T, C, *S)`` of recordings."""

@@ -111,8 +111,8 @@ def draw_maps(steps: Any, points: Any) -> Tensor:
     def count_points(row: int, column: int, weights: Any) -> Any:
         u, v = (numpy.floor(places[:, k] * size).astype("int64") for k, size in ((row, ROWS), (column, COLUMNS)))
         inside = (u >= 0) & (u < ROWS) & (v >= 0) & (v < COLUMNS)
-        index = ((steps * ROWS + u) * COLUMNS + v)[inside]
-        sums = numpy.bincount(index, weights[inside], STEPS * ROWS * COLUMNS)
+        pixels = ((steps * ROWS + u) * COLUMNS + v)[inside]
+        sums = numpy.bincount(pixels, weights[inside], STEPS * ROWS * COLUMNS)
         return numpy.log1p(sums).reshape(STEPS, ROWS, COLUMNS)
 
     one = numpy.ones(len(points))
@@ -189,8 +189,7 @@ class RadHAR(LabelledDataset):
     @property
     def split_words(self) -> str:  # type: ignore[override]
         """Description of the test split."""
-        part = "official test split" if self.test == "official" else f"recordings of {self.test}"
-        return f"{part}, windows of 2 s"
+        return f"{'official test split' if self.test == 'official' else f'recordings of {self.test}'}, windows of 2 s"
 
     def list_recordings(self, path: Path) -> list[Path]:
         """Lists the text files at or below a path."""

@@ -33,10 +33,6 @@ def train_count(count: int, validation: float) -> int:
     """Returns the number of training examples that remain after a fraction `validation` is set aside.
 
     At least one example is set aside, unless `validation` is 0.
-
-    Example:
-        >>> train_count(10, 0.0), train_count(10, 0.25), train_count(10, 0.01)
-        (10, 8, 9)
     """
     held_out = max(1, round(count * validation)) if validation else 0
     if held_out and held_out >= count:
@@ -45,12 +41,7 @@ def train_count(count: int, validation: float) -> int:
 
 
 def match_names(names: Sequence[str], patterns: tuple[str, ...], key: str) -> set[str]:
-    """Returns the names that are equal to a pattern or match it; raises ValueError if a pattern matches no name.
-
-    Example:
-        >>> sorted(match_names(["a.npy", "b.npy", "c.wav"], ("*.npy", "c.wav"), "split"))
-        ['a.npy', 'b.npy', 'c.wav']
-    """
+    """Returns the names that are equal to a pattern or match it; raises ValueError if a pattern matches no name."""
     selected = set(names) & set(patterns)
     unused = []
     for pattern in patterns:
@@ -193,12 +184,7 @@ def read_rows(file: Path, columns: Sequence[str], key: str) -> list[list[str]]:
 
 
 def is_list(pattern: str) -> bool:
-    """Returns whether a pattern is the name of a CSV file in the data directory.
-
-    Example:
-        >>> is_list("test.csv"), is_list("walk/1.csv"), is_list("*.csv")
-        (True, False, False)
-    """
+    """Returns whether a pattern is the name of a CSV file in the data directory."""
     return pattern.endswith(".csv") and not set(pattern) & set("/*?[")
 
 
@@ -227,11 +213,6 @@ def find_shared(train: Iterable[Tensor], others: Sequence[Tensor]) -> list[int]:
 
     Two sequences share steps if a run of consecutive steps is equal in both and not constant. The length of the run is
     a quarter of the shortest sequence, and at least four steps.
-
-    Example:
-        >>> signal = torch.arange(20.0)[:, None]
-        >>> find_shared([signal[:8]], [signal[4:12], signal[12:]])
-        [0]
     """
     train = list(train)
     count = max(4, min(map(len, [*train, *others]), default=0) // 4)

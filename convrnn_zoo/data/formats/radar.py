@@ -214,8 +214,8 @@ def _grid(metadata: Mapping[str, Any], height: int, width: int) -> dict[str, Any
         # The corners are those of pixels or of their centres, depending on the importer.
         places = (start + end) / 2 + (numpy.arange(count) - (count - 1) / 2) * size
         attrs = {"standard_name": f"projection_{axis}_coordinate", "units": "m", "axis": axis.upper()}
-        is_falling = axis == "y" and metadata["yorigin"] == "upper"
-        coordinates[axis] = (axis, places[::-1] if is_falling else places, attrs)
+        places = places[::-1] if axis == "y" and metadata["yorigin"] == "upper" else places
+        coordinates[axis] = (axis, places, attrs)
     with quiet():  # CF has no name for some parameters, which the WKT states
         return {**coordinates, "crs": ((), 0, pyproj.CRS(projection).to_cf())}
 

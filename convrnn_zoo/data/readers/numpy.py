@@ -32,8 +32,8 @@ def open_npy(path: Path, options: ReadOptions) -> Frames:
     choose_array(path, {"": array.shape}, options)
     check_numbers(array, path)
     if names and (array.ndim != 4 or array.shape[1] != len(names)):
-        listed = ", ".join(names)
-        raise FileError(f"{path}: expected {len(names)} channels (T, C, H, W) of {listed}, got {array.shape}")
+        expected = f"{len(names)} channels (T, C, H, W) of {', '.join(names)}"
+        raise FileError(f"{path}: expected {expected}, got {array.shape}")
     shape = array.shape if array.ndim > 2 else (1, *array.shape)
     return to_frames(path, Array(partial(_read_npy, path, shape), shape, array.dtype), options)
 
@@ -64,12 +64,7 @@ def open_npz(path: Path, options: ReadOptions) -> Frames:
 
 
 def has_channels_last(shape: Sequence[int]) -> bool:
-    """Returns whether the axes of frames are probably ``(T, H, W, C)``, as pictures have them.
-
-    Example:
-        >>> has_channels_last((9, 32, 40, 3)), has_channels_last((9, 3, 32, 40)), has_channels_last((9, 4, 4, 4))
-        (True, False, False)
-    """
+    """Returns whether the axes of frames are probably ``(T, H, W, C)``, as pictures have them."""
     return len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4
 
 
@@ -148,8 +143,7 @@ def _read_times(path: Path, times: Any, shape: tuple[int, ...]) -> Any:
 def open_archive(path: Path) -> Iterator[Any]:
     """Opens a ``.npz`` file as a mapping that reads an array when it is indexed."""
     with reading(path, ".npz file of numbers"), path.open("rb") as file, numpy.load(file, allow_pickle=False) as arrays:
-        members = arrays.zip.infolist()
-        check_claimed_size(path, sum(m.file_size for m in members), path.stat().st_size)
+        check_claimed_size(path, sum(m.file_size for m in arrays.zip.infolist()), path.stat().st_size)
         yield arrays
 
 
@@ -157,8 +151,8 @@ def _shape(file: zipfile.ZipFile, member: str) -> tuple[int, ...]:
     """Reads the shape of an array in a ``.npz`` file from the header, without reading the array."""
     form: Any = numpy.lib.format
     with file.open(member) as content:
-        version = form.read_magic(content)
-        read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
+        is_first = form.read_magic(content) == (1, 0)
+        read = form.read_array_header_1_0 if is_first else form.read_array_header_2_0
         return tuple(read(content)[0])
 
 

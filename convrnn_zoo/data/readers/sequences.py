@@ -123,12 +123,7 @@ def as_names(array: Any, keys: list[str], name: str) -> list[str]:
 
 
 def as_name(value: object) -> str:
-    """Converts one class or group to text.
-
-    Example:
-        >>> as_name(b"low"), as_name(2.0), as_name(0.5), as_name(" high ")
-        ('low', '2', '0.5', 'high')
-    """
+    """Converts one class or group to text."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()

@@ -146,8 +146,7 @@ def part_shape(shape: Sequence[int], itemsize: int, stored: Sequence[int | None]
     stored = stored or [None] * len(shape)
     parts = [chunk or (1 if i < len(shape) - 2 else n) for i, (n, chunk) in enumerate(zip(shape, stored, strict=True))]
     for i in reversed(range(len(shape))):
-        factor = CHUNK // max(1, math.prod(parts) * itemsize)
-        parts[i] = min(shape[i], parts[i] * max(1, factor))
+        parts[i] = min(shape[i], parts[i] * max(1, CHUNK // max(1, math.prod(parts) * itemsize)))
     return tuple(parts)
 
 
@@ -251,8 +250,8 @@ def _find_positions(positions: xr.DataArray, dim: str, value: Any) -> np.ndarray
 
 def decode_coordinates(data: xr.Dataset) -> xr.Dataset:
     """Returns a Dataset whose dates are decoded; bounds, dates and map projections are coordinates, in memory."""
-    keys = ("bounds", "grid_mapping")
-    named = {v.attrs.get(k, v.encoding.get(k)) for k in keys for v in data.variables.values()}
+    variables = data.variables.values()
+    named = {v.attrs.get(k, v.encoding.get(k)) for k in ("bounds", "grid_mapping") for v in variables}
     data = data.set_coords([n for n in data.data_vars if n in named])
     for name, index in data.indexes.items():
         if getattr(index, "tz", None) is not None:

@@ -51,13 +51,7 @@ _TIME_UNITS = {
 
 
 def counts_frames(values: np.ndarray, attrs: Mapping[str, Any] = MappingProxyType({})) -> bool:
-    """Returns whether an array of times only counts the frames: its numbers have no unit, and rise by exactly 1.
-
-    Example:
-        >>> import numpy as np
-        >>> counts_frames(np.arange(4)), counts_frames(np.arange(4), {"units": "minutes"})
-        (True, False)
-    """
+    """Returns whether an array of times only counts the frames: its numbers have no unit, and rise by exactly 1."""
     if values.dtype.kind not in "iuf" or values.ndim != 1 or values.size < 2 or attrs.get("units"):
         return False
     return bool((values[1:] - values[:-1] == 1).all())
@@ -78,11 +72,6 @@ def decode_times(values: np.ndarray, attrs: Mapping[str, Any] = MappingProxyType
 
     Raises:
         ValueError: the unit is unknown, a time is missing, or numbers of :data:`LARGEST` or above have no unit.
-
-    Example:
-        >>> import numpy as np
-        >>> decode_times(np.array([0, 5])).astype("timedelta64[m]").tolist()[1]
-        datetime.timedelta(seconds=300)
     """
     kind = values.dtype.kind
     first = next(iter(values.ravel().tolist()), None) if kind not in "mM" else None
@@ -140,12 +129,7 @@ def _decode_numbers(values: np.ndarray, unit: str, attributes: Mapping[str, Any]
 
 
 def to_utc(time: Any) -> datetime:
-    """Converts a date, or text in ISO 8601, to a datetime in UTC without a time zone.
-
-    Example:
-        >>> to_utc("2020-01-01T02:00+02:00")
-        datetime.datetime(2020, 1, 1, 0, 0)
-    """
+    """Converts a date, or text in ISO 8601, to a datetime in UTC without a time zone."""
     if isinstance(time, str | bytes):
         text = time.decode(errors="replace") if isinstance(time, bytes) else str(time)
         try:
@@ -163,8 +147,7 @@ def is_dated(data: xr.Dataset) -> bool:
 def to_minutes(times: np.ndarray) -> np.ndarray:
     """Returns decoded times as a float64 array of minutes. Dates count from 1970 (UTC) in their calendar."""
     if times.dtype.kind == "O":
-        epoch = type(times[0])(1970, 1, 1)
-        return np.array([(t - epoch) / timedelta(minutes=1) for t in times])
+        return np.array([(t - type(t)(1970, 1, 1)) / timedelta(minutes=1) for t in times])
     return times.astype(f"{times.dtype.kind}8[us]").astype("int64") / 6e7
 
 
@@ -193,8 +176,7 @@ def find_step(times: np.ndarray | None) -> Step | None:
 def find_gaps(times: np.ndarray, step: Step) -> np.ndarray:
     """Returns for all but the last of decoded times whether the next one does not follow after a step, as booleans."""
     if isinstance(step, str):
-        dates = list_dates(times)
-        return np.array([not is_next(a, b, step) for a, b in pairwise(dates)], bool)
+        return np.array([not is_next(a, b, step) for a, b in pairwise(list_dates(times))], bool)
     minutes = to_minutes(times)
     return ~is_near(minutes[1:] - minutes[:-1], step)
 
