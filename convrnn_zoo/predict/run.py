@@ -1,7 +1,6 @@
 """Forecasts from the frames of a source, by the options that files and archives share."""
 
 import dataclasses
-import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks as check
-from ..data.datasets.frame_dataset import ValidRange, check_values
+from ..data.datasets.frame_dataset import check_values
 from ..data.frames import read_variables
 from ..data.readers import Frames, ReadOptions, open_files
 from ..models import EnsembleForecaster, Forecaster
@@ -177,6 +176,6 @@ def check_inputs(frames: Tensor, source: Frames, values: Preprocessing) -> None:
     units = source.units[: frames.shape[1]] or (source.unit,)
     ranges = []
     for variable, unit in zip(values.variables or (values,), units, strict=True):
-        highest = math.inf if source.dataset is not None and unit is not None else None
-        ranges.append(ValidRange(variable.unit, -math.inf, highest, getattr(variable, "name", "")))
+        highest = 1e300 if source.dataset is not None and unit is not None else None
+        ranges.append(dataclasses.replace(variable, lowest=-1e300, highest=highest))  # no limits
     check_values([frames], source.path, ranges)

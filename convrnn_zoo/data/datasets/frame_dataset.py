@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...values.preprocessing import Preprocessing, Variable, find_marker
+from ...values.preprocessing import Encoding, Preprocessing, Variable, find_marker
 from ...values.steps import Step, describe_step, mean_minutes
 from ...values.units import is_rain
 from ..frames import FLOOR, ROLES, TOP, DataVariable
@@ -22,15 +22,6 @@ WET, WET_STRIDE = 0.1, 7
 """Lowest rain rate in mm/h (or brightness) of a wet pixel. Every seventh wet pixel is checked for values in dBZ."""
 MAX_READ = 64
 """Number of equally spaced frames that are checked in a file that is not in memory."""
-
-
-class ValidRange(NamedTuple):
-    """Unit and range of valid values of all frames or of one variable. Error messages contain `name`."""
-
-    unit: str
-    valid_min: float | None = None
-    valid_max: float | None = None
-    name: str = ""
 
 
 class FrameDataset(RecipeDataset):
@@ -83,15 +74,14 @@ class FrameDataset(RecipeDataset):
         """Returns the sequences of several splits; see :meth:`load`. Datasets in files read each file once for all."""
         return [self.load(path, split, inputs, horizon) for split in splits]
 
-    def ranges(self, units: Sequence[str | None] = ()) -> list[ValidRange]:
-        """Returns one valid range for all channels, or one for each variable; `units` are the units in the files."""
+    def ranges(self, units: Sequence[str | None] = ()) -> list[Encoding]:
+        """Returns unit and valid range of all channels, or of each variable; `units` are the units in the files."""
         variables = self.all_variables
         if not variables:
-            return [ValidRange(self.unit, self.valid_min, self.valid_max)]
-        return [
-            ValidRange((unit if v.unit is None else v.unit) or "", v.valid_min, v.valid_max, v.name)
-            for v, unit in zip(variables, units or [None] * len(variables), strict=True)
-        ]
+            return [Encoding(unit=self.unit, lowest=self.valid_min, highest=self.valid_max)]
+        stated = zip(variables, units or [None] * len(variables), strict=True)
+        known = [(v, (unit if v.unit is None else v.unit) or "") for v, unit in stated]
+        return [Variable(name=v.name, unit=unit, lowest=v.valid_min, highest=v.valid_max) for v, unit in known]
 
     def preprocessing(
         self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
@@ -207,19 +197,19 @@ def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, A
 
 
 # ---- checks --------------------------------------------------------------------------------------------------------
-def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[ValidRange]) -> None:
+def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Encoding]) -> None:
     """Raises FileError if values cannot be in their unit. The message names the key of ``[data]`` to correct.
 
     `parts` are tensors of frames ``(T, C, H, W)``, NaN where values are missing. `ranges` has one item for each
-    channel, or one for all. Rain rates are also rejected if they look like dBZ, unless their range has a `valid_max`.
+    channel, or one for all. Rain rates are also rejected if they look like dBZ, unless their range has a `highest`.
     """
     wet: list[list[Tensor]] = [[] for _ in ranges]
-    labels = [f"{name}: {r.name}" if r.name else str(name) for r in ranges]
+    labels = [f"{name}: {r.name}" if isinstance(r, Variable) else str(name) for r in ranges]
     for part in parts:
         for i, valid in enumerate(ranges):
             values = part[:, i] if len(ranges) > 1 else part
             _check_range(values, labels[i], valid)
-            if is_rain(valid.unit) and valid.valid_max is None:
+            if is_rain(valid.unit) and valid.highest is None:
                 wet[i].append(values[values > WET][::WET_STRIDE])
     for label, rates in zip(labels, wet, strict=True):
         rain = torch.cat([torch.empty(0), *rates])
@@ -228,7 +218,7 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Val
             raise FileError(f"{label}: {reason}; convert them, correct data.unit, or set data.valid_max of rain rates")
 
 
-def check_files(files: Sequence[Frames], ranges: Sequence[ValidRange]) -> None:
+def check_files(files: Sequence[Frames], ranges: Sequence[Encoding]) -> None:
     """Applies :func:`check_values` to all frames in memory, and to :data:`MAX_READ` frames of each file on disk."""
     for frames in files:
         starts: Sequence[int] = range(0, len(frames), MAX_READ)
@@ -256,9 +246,9 @@ def check_steps(files: Sequence[Frames], step: Step | None) -> None:
             )
 
 
-def _check_range(values: Tensor, name: str, valid: ValidRange) -> None:
+def _check_range(values: Tensor, name: str, valid: Encoding) -> None:
     """Raises FileError if values are infinite, out of the valid range, or look like markers of missing values."""
-    unit, valid_min, valid_max, _ = valid
+    unit, valid_min, valid_max = valid.unit, valid.lowest, valid.highest
     values = values[~values.isnan()]
     if not len(values):
         return
