@@ -143,9 +143,6 @@ def test_static_maps_and_series_are_variables_on_the_grid_of_the_frames():
         labelled_frames(other, variables=["rian"])
 
 
-# ---- times -------------------------------------------------------------------------------------------------------
-
-
 # ---- files -------------------------------------------------------------------------------------------------------
 def write(path, data):
     if path.suffix == ".zarr":
@@ -157,8 +154,6 @@ def write(path, data):
 
 
 OTHERS = {
-    "values": (lambda d: d.isel(time=slice(2, 5)) + 1, r"a\.nc and .*b\.nc .*rain at 2020-02-27T02"),
-    "region": (lambda d: d.isel(time=slice(3, 6)).assign_coords(lat=d.lat.values - 1), r"b\.nc.*lat\[0\].*a\.nc"),
     "size": (lambda d: d.isel(time=slice(3, 6), lat=slice(2)), r"b\.nc.* 2 values of lat.* 4"),
     "unit": (lambda d: d.isel(time=slice(3, 6)).assign_attrs(units="K"), r"b\.nc.*'K'"),
     "name": (lambda d: d.isel(time=slice(3, 6)).rename("snow"), r"b\.nc.*snow.*a\.nc.*rain"),
@@ -198,13 +193,6 @@ def nowcast():
     model = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2).eval()
     model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4)
     return model
-
-
-def test_probabilities_state_what_they_are(nowcast):
-    chance = nowcast.probabilities(radar(), [0.5, 5.0], 2)
-    assert (chance.dims, chance.attrs["units"]) == (("lead_time", "threshold", "y", "x"), "1")
-    assert "probability" in chance.attrs["long_name"]
-    assert (chance.threshold.values.tolist(), chance.threshold.attrs["units"]) == ([0.5, 5.0], "mm/h")
 
 
 def test_values_of_another_quantity_are_no_damaged_file():

@@ -42,9 +42,6 @@ def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
     assert predicted(tmp_path, tmp_path / "a.gif").shape == (4, 24, 32)
 
 
-# ---- hidden files, and those of runs --------------------------------------------------------------------------------
-
-
 # ---- units and values ----------------------------------------------------------------------------------------------
 
 
@@ -91,9 +88,6 @@ def test_invalid_values_are_reported_before_training_with_the_key_to_change(name
     assert key in text
     assert len(text.splitlines()) == 1
     assert not (tmp_path / "run" / "last.ckpt").exists()
-
-
-# ---- splits, windows ---------------------------------------------------------------------------------------------
 
 
 def test_an_explicit_task_is_kept():

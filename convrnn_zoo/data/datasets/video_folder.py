@@ -13,7 +13,7 @@ from ..._typed import field
 from ...values.clips import ClipSampling, resize_and_crop
 from ...values.log_mel import LogMel
 from ..files import FileError, list_dir, list_files, natural_key
-from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, check_resized, find_clips, read_images
+from ..readers.images import MAX_EDGE, VIDEO_READERS, check_resized, find_clips, list_images, read_images
 from ..readers.numpy import has_channels_last, load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences, LazySequences, list_class_folders
@@ -38,14 +38,9 @@ CLIP_READERS = {**VIDEO_READERS, ".npy": read_array}
 """Readers of clips by the suffix of the file."""
 
 
-def has_images(folder: Path) -> bool:
-    """Returns whether a folder contains images, as that of a clip does."""
-    return any(p.suffix.lower() in IMAGES and p.is_file() for p in list_dir(folder))
-
-
 def list_examples(folder: Path) -> list[Path]:
     """Lists the files of clips and the folders of images in a folder."""
-    return [p for p in list_dir(folder) if p.suffix.lower() in CLIP_READERS or (p.is_dir() and has_images(p))]
+    return [p for p in list_dir(folder) if p.suffix.lower() in CLIP_READERS or (p.is_dir() and list_images(p))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +130,7 @@ class VideoFolder(LabelledSequences):
         recordings = []
         for folder in list_class_folders(path, self.list_examples):
             inside = list_dir(folder)
-            if has_images(folder):
+            if list_images(folder):
                 raise FileError(f"{folder} contains images; move those of each clip into a folder within it")
             clips = [p for p in inside if p.is_dir() or p.suffix.lower() in CLIP_READERS]
             if not clips:

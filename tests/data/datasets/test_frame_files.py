@@ -65,13 +65,9 @@ def test_crops_have_enough_present_values(tmp_path):
     assert 0 < len(wet) < len(clips)
 
 
-def test_scaled_numbers_are_decoded(tmp_path):
+def test_a_number_of_the_recipe_marks_missing_values(tmp_path):
     counts = (blobs(missing=False) * 100).astype("int16")
     counts[:, 0] = -1
-    write_hdf5(tmp_path / "a.nc", counts, scale_factor=0.01, add_offset=1.0, _FillValue=np.int16(-1))
-    clip = dataclasses.replace(FRAMES, variable="rate").load(tmp_path, "train", 3, 4)[0]
-    torch.testing.assert_close(clip.frames[0, 0, 1:], torch.from_numpy(counts[0, 1:] * 0.01 + 1).float())
-    assert clip.frames[:, :, 0].isnan().all()
     np.save(tmp_path / "b.npy", counts)
     clip = dataclasses.replace(FRAMES, fill_value=-1).load(tmp_path / "b.npy", "train", 3, 4)[0]
     assert clip.frames[:, :, 0].isnan().all()
@@ -399,9 +395,6 @@ def test_the_error_of_a_short_validation_part_names_it(tmp_path):
     (tmp_path / "b.npy").unlink()
     with pytest.raises(ValueError, match=r"validation part.*set aside more than data\.validation = 0\.1"):
         dataclasses.replace(FRAMES, validation=0.1).load(tmp_path, "validation", 4, 4)
-
-
-# ---- parts that are folders or lists -----------------------------------------------------------------------------
 
 
 def test_files_of_one_frame_are_joined_within_their_group(tmp_path):

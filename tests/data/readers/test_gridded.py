@@ -49,13 +49,9 @@ def read(path, **options):
     return open_frames(path, ReadOptions(**options)).read().numpy()
 
 
-def test_axes_are_ordered_by_their_names(tmp_path):
+def test_axes_are_named_by_the_recipe(tmp_path):
     data = rain().isel(level=0, drop=True).drop_vars("time")
     data["time"] = np.arange(STEPS)
-    turned = write(tmp_path / "a.nc", data.transpose("lat", "lon", "time").to_dataset())
-    np.testing.assert_array_equal(read(turned)[:, 0], data)
-    turned = write(tmp_path / "c.nc", data.transpose("time", "lon", "lat").to_dataset())
-    np.testing.assert_array_equal(read(turned)[:, 0], data)
     other = data.rename(time="run", lat="row", lon="column").transpose("column", "run", "row")
     other = write(tmp_path / "b.nc", other.to_dataset())
     dims = {"time": "run", "y": "row", "x": "column"}
