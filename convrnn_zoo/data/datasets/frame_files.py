@@ -60,11 +60,11 @@ class FrameFiles(GroupedFiles, FrameDataset):
     pixel_km: float | None = field(
         None, gt=0, description="edge of a pixel in km; by default that of the coordinates in the files."
     )
-    rain_relation: tuple[float, ...] = field(
-        (),
+    rain_relation: tuple[float, float] = field(
+        MARSHALL_PALMER,
         gt=0,
         description="constants a and b of ``Z = a R^b``, by which reflectivity in dBZ becomes rain rates; by default "
-        "200 and 1.6, those of Marshall and Palmer.",
+        "those of Marshall and Palmer.",
     )
     encoding: str = field(
         "none",
@@ -126,8 +126,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
         super().__post_init__()
         if bool(self.group_pattern or self.group_file) != (self.split == "group"):
             raise ValueError('split = "group" needs data.group_pattern or data.group_file, and they need that split')
-        if len(self.rain_relation) not in (0, 2):
-            raise ValueError(f"the recipe's data.rain_relation must be [a, b], got {list(self.rain_relation)}")
         rain = is_rain(self.unit)
         if rain and not self.thresholds:
             object.__setattr__(self, "thresholds", RAIN_THRESHOLDS)
@@ -441,11 +439,13 @@ class ArrayFrames(FrameFiles):
 
     def read_options(self) -> ReadOptions:
         """Returns the options for reading files: dimensions, selection, variables and unit."""
-        step, relation = self.step if isinstance(self.step, float) else None, self.rain_relation or MARSHALL_PALMER
-        options = ReadOptions(dims=self.dims, sel=self.sel, step=step, rain_relation=relation, coarsen=self.coarsen)
+        step = self.step if isinstance(self.step, float) else None
         if self.variables:
-            return dataclasses.replace(options, **{role: getattr(self, role) for role in ROLES})
-        return dataclasses.replace(options, variable=self.variable, fill_value=self.fill_value, unit=self.unit)
+            fields = {role: getattr(self, role) for role in ROLES}
+        else:
+            fields = {"variable": self.variable, "fill_value": self.fill_value, "unit": self.unit}
+        fields |= {"dims": self.dims, "sel": self.sel, "rain_relation": self.rain_relation, "coarsen": self.coarsen}
+        return ReadOptions(step=step, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -461,8 +461,8 @@ class VideoFrames(FrameFiles):
     valid_min: float | None = field(0.0)
     valid_max: float | None = field(1.0)
     channels: int = field(1, ge=1, le=3, description="1 for grey, 3 for RGB.")
-    size: tuple[int, ...] = field(
-        (),
+    size: tuple[int, int] | None = field(
+        None,
         ge=1,
         le=MAX_EDGE,
         description="height and width in pixels to which frames are resized before cropping; by default not resized.",
@@ -472,12 +472,10 @@ class VideoFrames(FrameFiles):
         super().__post_init__()
         if self.channels == 2:
             raise ValueError("the recipe's data.channels must be 1 for grey or 3 for colour, got 2")
-        if len(self.size) not in (0, 2):
-            raise ValueError(f"the recipe's data.size must be a height and a width, got {list(self.size)}")
 
     def read_options(self) -> ReadOptions:
         """Returns the options for reading files: channels, size and unit."""
-        return ReadOptions(unit=self.unit, channels=self.channels, size=self.size)
+        return ReadOptions(unit=self.unit, channels=self.channels, size=self.size or ())
 
     def find_sources(self, path: Path) -> list[list[Path]]:
         """Returns the videos, GIFs and folders of images at or below a path."""

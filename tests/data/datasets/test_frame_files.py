@@ -232,7 +232,7 @@ ENTRIES = {
     "split": ({"name": "a", "split": "files"}, r"data\.split.*'files'"),
     "truth": ({"name": "a", "step": True}, r"data\.step.* True"),
     "shipped": ({"kind": "rain", "crop": 64}, r"data\.crop\b"),
-    "size": ({"kind": "video", "name": "a", "size": (3,)}, r"data\.size.*\[3\]"),
+    "size": ({"kind": "video", "name": "a", "size": (3,)}, r"data\.size.* 2 values, got 1"),
     "no groups": ({"name": "a", "split": "group"}, r"data\.group_pattern or data\.group_file"),
     "groups without a split": ({"name": "a", "group_file": "b"}, r"data\.group_pattern or data\.group_file"),
     "pattern": ({"name": "a", "split": "group", "group_pattern": "("}, r"data\.group_pattern is not"),
