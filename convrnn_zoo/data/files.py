@@ -99,14 +99,18 @@ def is_run(path: Path) -> bool:
     return path.is_dir() and (any(path.glob("*.ckpt")) or (path / "model.safetensors").exists())
 
 
-def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Returns the files (and ``.zarr`` stores) with the given suffixes at or below a path, in natural order.
+def walk(root: Path) -> Iterator[Path]:
+    """Yields the files and the ``.zarr`` stores at or below a path, those of :func:`list_dir`, in natural order."""
+    if root.is_dir() and root.suffix.lower() != ".zarr":
+        for path in list_dir(root):
+            yield from walk(path)
+    else:
+        yield root
 
-    Hidden files and folders and the output directories of training runs are ignored.
-    """
-    if root.suffix.lower() in suffixes:
-        return [root]
-    return [file for path in (list_dir(root) if root.is_dir() else ()) for file in list_files(path, suffixes)]
+
+def list_files(root: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Returns the files and stores with the given suffixes at or below a path; see :func:`walk`."""
+    return [path for path in walk(root) if path.suffix.lower() in suffixes]
 
 
 def read_unpacked(path: Path) -> bytes:

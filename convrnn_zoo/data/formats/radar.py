@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ..._extras import need, need_pyproj, quiet
 from ..._hdf5 import CheckedFile
-from ..files import FileError, check_claimed_size, list_dir, read_unpacked, reading
+from ..files import FileError, check_claimed_size, read_unpacked, reading, walk
 from ..untrusted import check_hdf5
-from .gridded import STORE, Array
+from .gridded import Array
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -309,11 +309,7 @@ def complete_gridded(data: xr.Dataset, path: Path, variables: Sequence[str] | No
 def find_composites(directory: Path) -> list[list[Path]]:
     """Returns the radar files at or below a directory: one list for each format that occurs."""
     files: dict[RadarFormat, list[Path]] = {}
-    pending = [directory]
-    while pending:
-        path = pending.pop()
-        if path.is_dir() and path.suffix.lower() != STORE:
-            pending += reversed(list_dir(path))
-        elif (form := find_format(path)) is not None:
+    for path in walk(directory):
+        if (form := find_format(path)) is not None:
             files.setdefault(form, []).append(path)
     return list(files.values())
