@@ -58,9 +58,6 @@ NOT_TRAINED = (
 )
 """Keys of a recipe and of its data that do not change the weights of a run: texts, evaluation, reading of the data, and
 the seeds of all runs of a classifier."""
-TIMM_SCHEDULES = ("tanh", "step", "multistep", "poly", "constant", "wsd", "rsqrt")
-SCHEDULES = ("one_cycle", "one_cycle_momentum", "cosine", *TIMM_SCHEDULES)
-"""Names of schedules; the last ones are those of timm."""
 SPLITS = ("train", "test", "validation")
 """Parts of the data of a training."""
 NEED_VALIDATION = ("patience", "validation_sequences")
@@ -81,6 +78,8 @@ SCHEDULE_ARGS: dict[str, tuple[str, ...]] = {
     "rsqrt": ("decay_steps", "decay_fn", "min_lr", "stable_timescale", *_COMMON_ARGS),
 }
 """Keys of the table `schedule_args` by schedule: the arguments of timm that have an effect on it."""
+SCHEDULES = ("one_cycle", "one_cycle_momentum", *SCHEDULE_ARGS)
+"""Names of schedules; all after ``cosine`` are those of timm."""
 
 
 def list_optimizers() -> list[str]:

@@ -260,15 +260,14 @@ def read_iterables(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, Any]:
     The training sequences of a forecaster stay in the iterable, and those of its other splits are read into memory.
     """
     if isinstance(recipe, ClassifierRecipe):
-        is_read = {k: isinstance(v, Iterable) and not isinstance(v, Labelled | Mapping | str) for k, v in data.items()}
-        return {split: to_labelled(part, split) if is_read[split] else part for split, part in data.items()}
-    parts = {}
+        kept: Any = Labelled | Mapping | str
+        return {
+            k: to_labelled(v, k) if isinstance(v, Iterable) and not isinstance(v, kept) else v for k, v in data.items()
+        }
+    parts = dict(data)
     for split, part in data.items():
         is_map_style = hasattr(part, "__getitem__") and hasattr(part, "__len__")
-        if is_map_style or not isinstance(part, Iterable):
-            parts[split] = part
-        elif split == "train":
-            parts[split] = BatchStream(part, f"data[{split!r}]")
-        else:
-            parts[split] = [sequence for item in part for sequence in unbatch(item)]
+        if isinstance(part, Iterable) and not is_map_style:
+            is_train = split == "train"
+            parts[split] = BatchStream(part, f"data[{split!r}]") if is_train else [x for i in part for x in unbatch(i)]
     return parts

@@ -311,11 +311,10 @@ def training_loss(
 
 def validation_loss(recipe: ForecasterRecipe, model: Forecaster, frames: Tensor, custom: CustomLoss = None) -> Tensor:
     """Returns the loss of the frames after the inputs, at all lead times; the model reads its own forecasts."""
-    batch, network = (frames, frames), trained_module(recipe, model)
-    recipe = dataclasses.replace(recipe, lead_times=0, noise=0.0)
+    recipe, network = dataclasses.replace(recipe, lead_times=0, noise=0.0), trained_module(recipe, model)
     if find_loss(recipe.loss).is_probabilistic:
-        return exceedance_loss(recipe, model, network, batch)
-    return _direct_loss(recipe, model, network, batch, custom)
+        return exceedance_loss(recipe, model, network, (frames, frames))
+    return _direct_loss(recipe, model, network, (frames, frames), custom)
 
 
 def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:

@@ -44,16 +44,6 @@ def _read_span(values: Tensor, span: tuple[int, int]) -> Tensor:
     return values[slice(*span)]
 
 
-class _Requests:
-    """Sampler of a DataLoader whose requests are replaced before each iteration."""
-
-    def __init__(self) -> None:
-        self.current: Iterator[Any] = iter(())
-
-    def __iter__(self) -> Iterator[Any]:
-        return self.current
-
-
 def leave_signals(is_training: Tensor, worker: int) -> None:
     """Leaves Ctrl-C and, during training, SIGTERM to the main process, which saves a checkpoint that needs its workers.
 
@@ -84,7 +74,7 @@ class Loader:
     """
 
     def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
-        self.requests = _Requests()
+        self.requests: Iterator[Any] = iter(())
         self.is_training = torch.zeros((), dtype=torch.bool)
         if workers:
             self.is_training.share_memory_()
@@ -92,7 +82,7 @@ class Loader:
             DataLoader,
             _Reader(read, seed, processes.rank),
             batch_size=None,
-            sampler=self.requests,
+            sampler=self,  # whose requests are replaced before each iteration
             num_workers=workers,
             pin_memory=processes.can_pin,
             worker_init_fn=partial(leave_signals, self.is_training),
@@ -100,6 +90,9 @@ class Loader:
             generator=torch.Generator().manual_seed(seed),  # otherwise the global one
         )
         self.loader = self.create()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.requests
 
     def __enter__(self) -> "Loader":
         self.is_training.fill_(True)
@@ -115,5 +108,5 @@ class Loader:
         `done` is the number of updates before the first request. The batches of the first `skip` requests are neither
         read nor yielded.
         """
-        self.requests.current = islice(enumerate(requests, done), skip, None)
+        self.requests = islice(enumerate(requests, done), skip, None)
         yield from self.loader

@@ -77,20 +77,8 @@ def test_unknown_pixels_do_not_count_in_the_loss(recipe, clips):
     assert objective(model, (frames[:1] * torch.nan, mask[:1])) == 0
 
 
-def test_frames_of_any_size_are_forecast(clips):
-    model = training.build(PLAIN, 1)
-    frames = torch.rand(3, 3, 1, 13, 18)
-    forecast = model.forecast(frames, batch_size=2)
-    assert forecast.shape == (3, 3, 1, 13, 18)
-    padded = torch.nn.functional.pad(frames, (0, 2, 0, 3))
-    torch.testing.assert_close(model.forecast(padded)[..., :13, :18], forecast)
-
-
 BAD = {
     "loss": ({"loss": "msa"}, "loss.*'msa'"),
-    "data": ({"data": "mnist"}, r"data\.kind.*'mnist'"),
-    "schedule": ({"schedule": "steps"}, "schedule.*'steps'"),
-    "sampling": ({"sampling": {"name": "some"}}, r"sampling\.name.*'some'"),
     "arguments": (
         {"sampling": {"name": "scheduled", "to": 3}},
         r"(?s)sampling.to.*sampling.until",

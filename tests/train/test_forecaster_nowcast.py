@@ -60,11 +60,6 @@ def test_eval_has_fss_crps_and_reliability_by_lead_time(trained, radar, tmp_path
     assert "CRPS" not in fewer
 
 
-def test_predict_forecasts_with_the_weights(trained, radar, tmp_path):
-    run("predict", trained, radar / "0.npy", "-o", tmp_path / "rain.npy")
-    assert np.load(tmp_path / "rain.npy").shape == (4, 24, 28)
-
-
 @pytest.mark.slow
 def test_training_improves_the_probabilities(radar):
     recipe = dataclasses.replace(Recipe.parse(RECIPE), max_steps=30, checkpoint_every=10)

@@ -1,6 +1,7 @@
 """A recipe of several variables, a static map and a known future input: from an archive to a forecast in a file."""
 
 import re
+import tomllib
 
 import numpy as np
 import pytest
@@ -18,15 +19,6 @@ from tests.helpers.command_line import run
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 pytest.importorskip("h5netcdf", reason="the extra netcdf")
 SIZE = 8
-DATA = {
-    "kind": "frames",
-    "name": "tracer",
-    "step": 60,
-    "targets": ["t2m"],
-    "variables": ["wind", "t2m"],
-    "static": ["elevation"],
-    "future": ["forcing"],
-}
 RECIPE = """
 kind = "forecaster"
 weights = "convgru_forecaster.tracer"
@@ -53,6 +45,7 @@ targets = ["t2m"]
 static = ["elevation"]
 future = ["forcing"]
 """
+DATA = tomllib.loads(RECIPE)["data"]
 
 
 def tracer(steps=36, size=SIZE):
@@ -218,24 +211,6 @@ def test_weights_of_other_variables_than_the_recipe_are_an_error_by_name(data, m
     other = recipe_with(data=data)
     with pytest.raises(ValueError, match=message):
         evaluate(model, other, other.data.load(archive, "test", 3, 2))
-
-
-@pytest.mark.slow
-def test_a_known_forcing_lowers_the_error_by_a_third(tmp_path):
-    tracer(120).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
-    errors = []
-    for future in (["forcing"], []):
-        recipe = recipe_with(
-            data={"variables": ["t2m"], "targets": [], "future": future},
-            max_steps=150,
-            batch_size=4,
-            lr=0.02,
-            checkpoint_every=150,
-            model={"hidden_channels": [8, 8]},
-        )
-        record = train(recipe, data=tmp_path / "a.nc", out=tmp_path / f"run{len(future)}", progress=False)
-        errors.append({m.name: m.value for m in record.metrics}["MSE of t2m"])
-    assert errors[0] < errors[1] * 2 / 3
 
 
 def test_variables_of_datasets_from_python_are_channels_in_their_order(tmp_path):

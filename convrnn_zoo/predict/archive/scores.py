@@ -87,16 +87,12 @@ class OtherYears:
         return means
 
 
-class Pair(NamedTuple):
-    """Observation at the valid times of an issue time, with what each method forecasts of it.
+Pair = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
+"""Observation at the valid times of an issue time, with what each method forecasts of it.
 
-    The `truth` ``(T, C, H, W)`` is NaN where the forecast or the last frame is unknown. `members` are
-    ``(M, T, C, H, W)`` by method, one for methods that make one forecast; `probabilities` are ``(K, T, C, H, W)``.
-    """
-
-    truth: Tensor
-    members: dict[str, Tensor]
-    probabilities: dict[str, Tensor]
+The truth ``(T, C, H, W)`` is NaN where the forecast or the last frame is unknown. Members are ``(M, T, C, H, W)`` by
+method, one for methods that make one forecast; probabilities are ``(K, T, C, H, W)``.
+"""
 
 
 class Target:
@@ -146,7 +142,7 @@ class Target:
             probabilities |= {name: x[1:] for name, x in others.items()}
         for forecasts in filter(None, (members, probabilities)):
             truth = truth.masked_fill(forecasts["forecast"].isnan().any(0), torch.nan)
-        return Pair(truth, members, probabilities)
+        return truth, members, probabilities
 
     def _values(self, variable: Any, issue: int, first: str) -> Tensor:
         """Returns the values ``(first, T, C, H, W)`` of a variable at an issue time."""
@@ -157,17 +153,18 @@ class Target:
 
     def add(self, month: str, pair: Pair) -> None:
         """Adds the maps of one issue time to the scores of a month."""
-        truth, horizon = pair.truth, len(pair.truth)
+        truth, forecasts, probabilities = pair
+        horizon = len(truth)
         kind: Any = None if not self.has_members else "quantiles" if self.are_quantiles else "random"
-        for method, members in pair.members.items():
+        for method, members in forecasts.items():
             if (month, method) not in self.scores:
                 settings: Any = (self.target, slice(None), None, self.thresholds, horizon, kind)
                 self.scores[month, method] = TargetScores(*settings)
             maps = torch.where(truth.isnan(), 0, members)
             self.scores[month, method].add(maps.mean(0)[None], truth[None], maps[:, None])
-        for method, shares in pair.probabilities.items():
+        for method, shares in probabilities.items():
             briers = self.briers.setdefault((month, method), BrierScores(self.levels, horizon))
-            count = len(pair.members["forecast"]) if method == "forecast" and kind == "random" else 0
+            count = len(forecasts["forecast"]) if method == "forecast" and kind == "random" else 0
             for threshold, probability in zip(self.levels, shares, strict=True):
                 briers.add(threshold, probability[None], truth[None], count)
 
@@ -213,7 +210,7 @@ def score_archive(
     with progress_bar("scores", progress, iterable=data[MISSING].notnull().values.nonzero()[0].tolist()) as bar:
         for i in bar:
             pairs = [target.read(i) for target in targets]
-            for month in (months[i], TOTAL) if any(pair.truth.isfinite().any() for pair in pairs) else ():
+            for month in (months[i], TOTAL) if any(truth.isfinite().any() for truth, *_ in pairs) else ():
                 counts[month] += 1
                 for target, pair in zip(targets, pairs, strict=True):
                     target.add(month, pair)
