@@ -320,7 +320,11 @@ def to_model(module: nn.Module) -> nn.Module:
         )
     is_cell = isinstance(module, ConvRNNCellBase)
     depth = 1 if is_cell else module.num_layers
-    args = _model_args(module) | ({"num_classes": len(head["bias"]), "global_pool": ""} if head else {})
+    args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
+    set_by_model = ("num_layers", "bidirectional", "batch_first")
+    args |= {option: value for option, value in module.changed_options().items() if option not in set_by_model}
+    args = json.loads(json.dumps(args))  # as a config stores them
+    args |= {"num_classes": len(head["bias"]), "global_pool": ""} if head else {}
     is_bidirectional = getattr(module, "bidirectional", False)
     architecture = f"{name}{module.ndim}d{'_bi' * is_bidirectional}_{depth}layer"
     if architecture not in list_models():  # a deeper stack
@@ -331,11 +335,3 @@ def to_model(module: nn.Module) -> nn.Module:
     state = {f"{key}_l0" if is_cell else key: value for key, value in module.state_dict().items()}
     model.rnn.load_state_dict(state, strict=True)
     return model
-
-
-def _model_args(module: ConvRNNBase | ConvRNNCellBase) -> dict[str, Any]:
-    """Returns the arguments of a model that create this layer, as JSON values and without defaults."""
-    args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
-    set_by_model = ("num_layers", "bidirectional", "batch_first")
-    args |= {name: value for name, value in module.changed_options().items() if name not in set_by_model}
-    return dict(json.loads(json.dumps(args)))

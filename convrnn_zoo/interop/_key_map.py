@@ -158,44 +158,44 @@ class Entries:
 
 # ---- key maps --------------------------------------------------------------------------------------------------
 class KeyMap(NamedTuple):
-    """Maps a checkpoint's entry `source` to our parameter `target`. `gates` are the gates to copy, in our order.
+    """Maps an entry of a checkpoint to our parameter `target`. `gates` are the gates to copy, in our order.
 
-    An empty `target` marks gates that have no effect and are left out; another map copies the other gates of `source`.
+    An empty `target` marks gates that have no effect and are left out; another map copies the other gates of `entry`.
     Several maps to one target fill its rows one after the other. A target with ``weight_xh`` means ``weight_ih`` and
     ``weight_hh``, concatenated along axis 1.
     """
 
-    source: str
+    entry: str
     target: str
     gates: Sequence[int] = (0,)
 
     @staticmethod
-    def module(source: str, target: str, ends: Sequence[str] = ("weight", "bias")) -> "list[KeyMap]":
+    def module(entry: str, target: str, ends: Sequence[str] = ("weight", "bias")) -> "list[KeyMap]":
         """Maps the entries of a module to those of ours; `ends` are the ends of their keys."""
-        return [KeyMap(f"{source}.{end}", f"{target}.{end}") for end in ends]
+        return [KeyMap(f"{entry}.{end}", f"{target}.{end}") for end in ends]
 
     @staticmethod
     def joint(
-        source: str, target: str, convs: Mapping[str, Sequence[int]], suffix: str = "_l0", bias: bool = True
+        entry: str, target: str, convs: Mapping[str, Sequence[int]], suffix: str = "_l0", bias: bool = True
     ) -> "list[KeyMap]":
         """Maps a cell's convolutions of ``[x, h]``; `convs` maps their names to the positions of our gates in them."""
         ends = {"weight": "weight_xh", **({"bias": "bias_ih"} if bias else {})}
         return [
-            KeyMap(f"{source}.{conv}.{end}", f"{target}{ours}{suffix}", gates)
+            KeyMap(f"{entry}.{conv}.{end}", f"{target}{ours}{suffix}", gates)
             for conv, gates in convs.items()
             for end, ours in ends.items()
         ]
 
 
 def _gate_counts(maps: Iterable[KeyMap]) -> Counter[str]:
-    """Counts the gates of each source and of each target."""
-    return Counter(name for m in maps for name in {m.source, m.target} for _ in m.gates)
+    """Counts the gates of each entry and of each target."""
+    return Counter(name for m in maps for name in {m.entry, m.target} for _ in m.gates)
 
 
 def layer_width(entries: Entries, maps: Sequence[KeyMap], *targets: str) -> int:
     """Returns the most common number of channels per gate of parameters whose names begin with one of `targets`."""
     counts = _gate_counts(maps)
-    return entries.width({m.source: counts[m.source] for m in maps if m.target.startswith(targets)})
+    return entries.width({m.entry: counts[m.entry] for m in maps if m.target.startswith(targets)})
 
 
 def parameter_shapes(
@@ -216,19 +216,19 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
     state: dict[str, Tensor] = {}
     taken: dict[str, Tensor] = {}
     parts: dict[str, list[Tensor]] = {}
-    for source, target, gates in maps:
+    for entry, target, gates in maps:
         if not target:
             continue
         if target.endswith(".num_batches_tracked"):
-            state[target] = entries.take_counter(source)
+            state[target] = entries.take_counter(entry)
             continue
-        if source not in taken:
+        if entry not in taken:
             first, *others = (shapes[name] for name in _split_name(target))
             columns = first[1:2] if not others else (first[1] + others[0][1],)
-            rows = first[0] // counts[target] * counts[source]
-            taken[source] = entries.take(source, (rows, *columns, *first[2:]))
-        is_ordered = tuple(gates) == tuple(range(counts[source]))  # and requires no copy
-        chunks = taken[source].chunk(1 if is_ordered else counts[source])
+            rows = first[0] // counts[target] * counts[entry]
+            taken[entry] = entries.take(entry, (rows, *columns, *first[2:]))
+        is_ordered = tuple(gates) == tuple(range(counts[entry]))  # and requires no copy
+        chunks = taken[entry].chunk(1 if is_ordered else counts[entry])
         parts.setdefault(target, []).extend(chunks if is_ordered else (chunks[gate] for gate in gates))
     entries.finish()
     for target, values in parts.items():
@@ -243,13 +243,13 @@ def scatter(maps: Iterable[KeyMap], state: Mapping[str, Tensor]) -> dict[str, Te
     """Maps our parameters to the entries of a checkpoint: the inverse of :func:`gather`."""
     counts, used = _gate_counts(maps), Counter[str]()
     parts: dict[str, dict[int, Tensor]] = {}
-    for source, target, gates in maps:
+    for entry, target, gates in maps:
         names = _split_name(target)
         value = torch.cat([state[name] for name in names], 1) if len(names) > 1 else state[target]
         rows = value.chunk(counts[target])[used[target] :]
-        parts.setdefault(source, {}).update(zip(gates, rows, strict=False))
+        parts.setdefault(entry, {}).update(zip(gates, rows, strict=False))
         used[target] += len(gates)
-    return {source: torch.cat([gates[i] for i in sorted(gates)]) for source, gates in parts.items()}
+    return {entry: torch.cat([gates[i] for i in sorted(gates)]) for entry, gates in parts.items()}
 
 
 def _split_name(target: str) -> list[str]:

@@ -20,8 +20,8 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
         maps += KeyMap.joint(cell, target, {"conv": (0, 1, 2, 3)}, suffix="")
         maps += [KeyMap(f"{cell}.W_c{gate}", f"{target}weight_p{gate}") for gate in "ifo"]
         maps += KeyMap.module(f"sequential.batchnorm{i + 1}", f"norms.{i}", NORM_ENDS)
-    kernel = entries.axis_size([m.source for m in maps], -1) or 1
-    size = [entries.axis_size([m.source for m in maps if "weight_p" in m.target], axis, 3) or 1 for axis in (1, 2)]
+    kernel = entries.axis_size([m.entry for m in maps], -1) or 1
+    size = [entries.axis_size([m.entry for m in maps if "weight_p" in m.target], axis, 3) or 1 for axis in (1, 2)]
     sizes: dict[str, Any] = {
         "in_chans": entries.width({f"conv.{end}": 1 for end in ("weight", "bias")}),
         "hidden_channels": same_or_list([layer_width(entries, maps, f"layers.{i}.", f"norms.{i}.") for i in range(n)]),

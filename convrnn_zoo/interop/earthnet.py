@@ -27,16 +27,6 @@ WEATHER = ("precipitation", "pressure", "temperature", "min_temperature", "max_t
 """Weather variables of EarthNet2021, in their order and scaled to values from 0 to 1."""
 
 
-def _preprocessing(has_elevation: bool, has_weather: bool, has_mask: bool, horizon: int) -> Preprocessing:
-    bands = tuple(Variable(name=name) for name in (*BANDS, *["mask"] * has_mask))
-    static = (Variable(name="elevation"),) if has_elevation else ()
-    future = tuple(Variable(name=name) for name in WEATHER) if has_weather else ()
-    step, inputs = 5 * 24 * 60.0, 10
-    return Preprocessing(
-        variables=bands, targets=BANDS, static=static, future=future, step=step, inputs=inputs, horizon=horizon
-    )
-
-
 def _load(
     entries: Entries, name: str, cells: str, layer_maps: Any, convs: Sequence[str], *, horizon: int, has_mask: bool
 ) -> nn.Module:
@@ -47,14 +37,14 @@ def _load(
     widths = [
         layer_width(entries, maps, f"layers.{i}.weight_xh", f"layers.{i}.bias") for i, maps in enumerate(by_layer)
     ]
-    first = entries.axis_size([by_layer[0][0].source], 1)
+    first = entries.axis_size([by_layer[0][0].entry], 1)
     known = 0 if first is None else first - widths[0] - len(BANDS) - has_mask  # `gather` names a missing entry
     if known not in (0, 1, 5, 6) or widths[-1] != len(BANDS) or n < 2:
         raise WeightsError(
             f"{entries.name}: expected layers from 4 bands, with or without elevation and 5 weather variables, to 4 "
             f"bands, got {known + len(BANDS) + has_mask} channels and widths {widths}; load other stacks as ndrplz"
         )
-    joint = [m.source for maps in by_layer for m in maps if m.target.endswith("weight_xh")]
+    joint = [m.entry for maps in by_layer for m in maps if m.target.endswith("weight_xh")]
     kernel = [entries.axis_size(joint, axis) or 1 for axis in (-2, -1)]
     sizes: Mapping[str, Any] = {
         "in_chans": len(BANDS) + has_mask,
@@ -68,7 +58,15 @@ def _load(
     }
     maps = [m for layer_maps in by_layer for m in layer_maps]
     model: Any = load_model(entries, name, sizes, maps, kernel)
-    model.preprocessing = _preprocessing(bool(known % 5), known >= 5, has_mask, horizon)
+    model.preprocessing = Preprocessing(
+        variables=tuple(Variable(name=name) for name in (*BANDS, *["mask"] * has_mask)),
+        targets=BANDS,
+        static=(Variable(name="elevation"),) * (known % 5),
+        future=tuple(Variable(name=name) for name in WEATHER) if known >= 5 else (),
+        step=5 * 24 * 60.0,
+        inputs=10,
+        horizon=horizon,
+    )
     return model
 
 
@@ -204,7 +202,7 @@ def _predrnn(entries: Entries, horizon: int) -> nn.Module:
 
 
 def _build(entries: Entries, name: str, maps: list[KeyMap], sizes: dict[str, Any]) -> nn.Module:
-    cells = [m.source for m in maps if "weight_xh" in m.target or "weight_ih" in m.target]
+    cells = [m.entry for m in maps if "weight_xh" in m.target or "weight_ih" in m.target]
     sizes["kernel_size"] = kernel = entries.axis_size(cells, -1) or 1
     return load_model(entries, name, sizes, maps, (kernel, kernel))
 

@@ -48,7 +48,7 @@ def load_firenet(checkpoint: ForeignCheckpoint) -> nn.Module:
     convs = [("stem", ""), ("head", ""), *((f"blocks.{i}", f".conv{n}") for i in "01" for n in "12")]
     maps = [m for name, conv in convs for m in KeyMap.module(f"{modules[name]}{conv}", f"{name}{conv}")]
     gates = [m for name in ("rnns.0", "rnns.1") for m in KeyMap.joint(modules[name], f"{name}.", GRU_GATES)]
-    kernel = entries.axis_size([m.source for m in (*maps, *gates) if not m.target.startswith("head")], 2) or 1
+    kernel = entries.axis_size([m.entry for m in (*maps, *gates) if not m.target.startswith("head")], 2) or 1
     sizes: dict[str, Any] = {
         "in_chans": entries.axis_size([f"{modules['stem']}.weight"], 1) or 1,
         "num_classes": entries.width({f"{modules['head']}.{end}": 1 for end in ("weight", "bias")}),
@@ -107,7 +107,7 @@ def load_e2vid(checkpoint: ForeignCheckpoint, *, final_activation: str | None = 
     for i in range(blocks):
         for n in "12":
             maps += conv(f"resblocks.{i}.conv{n}", f"blocks.{i}.conv{n}", f"resblocks.{i}.bn{n}", f"blocks.{i}.norm{n}")
-    kernel = entries.axis_size([m.source for m in maps if m.target.startswith(("stem", "downs", "ups"))], 2) or 1
+    kernel = entries.axis_size([m.entry for m in maps if m.target.startswith(("stem", "downs", "ups"))], 2) or 1
     sizes: dict[str, Any] = {
         "in_chans": entries.axis_size([stem], 1) or 1,
         "num_classes": entries.width({"unetrecurrent.pred.conv2d.weight": 1}),

@@ -29,8 +29,8 @@ def load(checkpoint: ForeignCheckpoint, *, horizon: int = 12) -> nn.Module:
     for cell, scale in scales.items():
         cell_maps = KeyMap.joint(f"{cell.replace('.', '.blocks.')}.convgru.cell", f"{cell}.", GATES)
         maps += cell_maps
-        rows |= {m.source: len(m.gates) * scale for m in cell_maps}
-    kernel = [entries.axis_size([m.source for m in maps], axis) or 1 for axis in (-2, -1)]
+        rows |= {m.entry: len(m.gates) * scale for m in cell_maps}
+    kernel = [entries.axis_size([m.entry for m in maps], axis) or 1 for axis in (-2, -1)]
     sizes = {
         "in_chans": entries.width(rows),
         "num_blocks": blocks,

@@ -65,7 +65,7 @@ class JointConvs:
         bias = self.always_bias or bool(entries.matches(rf"{pattern}\.bias"))
         by_layer = [self.maps(layer, bias) for layer in range(n)]
         widths = [layer_width(entries, layer_maps, "weight", "bias") for layer_maps in by_layer]
-        shapes = [[size or 1 for size in entries.shape([m.source for m in layer_maps], 4)] for layer_maps in by_layer]
+        shapes = [[size or 1 for size in entries.shape([m.entry for m in layer_maps], 4)] for layer_maps in by_layer]
         kernels = [tuple(shape[2:]) for shape in shapes]
         check_odd(entries.name, kernels)
         in_channels = max(1, shapes[0][1] - widths[0])

@@ -103,7 +103,7 @@ def cell_maps(source: str, target: str, convs: Convs, ends: Mapping[str, str]) -
 
 def image_size(entries: Entries, maps: Iterable[KeyMap], scale: int, rank: int = 3) -> list[int]:
     """Returns the size of frames: `scale` times the size (H, W) of the entries in `maps` that have `rank` axes."""
-    return [scale * (s or 1) for s in entries.shape([m.source for m in maps], rank)[-2:]]
+    return [scale * (s or 1) for s in entries.shape([m.entry for m in maps], rank)[-2:]]
 
 
 def frame_channels(entries: Entries, axes: Mapping[str, int], patch_size: int, rank: int = 4) -> int:
@@ -210,7 +210,7 @@ def mau(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     drop_unused(entries, r"(?:merge|conv_last_sr)\.(?:weight|bias)")
     n = entries.count(r"cell_list\.(\d+)\..*", "cell_list.0.conv_t.0.weight, …")
     cells = [m for i in range(n) for m in cell_maps(f"cell_list.{i}", f"layers.{i}", CELLS["mau"], WITH_BIAS)]
-    width, kernel = layer_width(entries, cells, "layers."), entries.axis_size([m.source for m in cells], -1) or 1
+    width, kernel = layer_width(entries, cells, "layers."), entries.axis_size([m.entry for m in cells], -1) or 1
     stages = entries.matches(r"encoders\.\d+\.encoder_t(\d+)\..*") + entries.matches(r"decoders\.(\d+)\..*")
     halvings = min(max((int(m[1][:9]) for m in stages), default=0), len(entries.left)) + 1
     maps = cells + KeyMap.module("encoders.0.encoder_t_conv-1", "stem.0") + KeyMap.module("srcnn.0", "head")
@@ -254,7 +254,7 @@ def phydnet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
     sizes: dict[str, Any] = {
         "in_chans": frame_channels(entries, {f"{stem}.weight": 1, f"{last}.weight": 1}, 1),
         "hidden_channels": [layer_width(entries, maps, f"layers.{i}.") for i in range(n)],
-        "kernel_size": entries.axis_size([m.source for m in joint], -1) or 1,
+        "kernel_size": entries.axis_size([m.entry for m in joint], -1) or 1,
         "patch_size": patch_size,
         "stem_channels": layer_width(entries, maps, "stem.0.", "stem.1."),
         "filters": layer_width(entries, maps, *(f"physics.{end}_{name}" for end in ENDS for name in "fn")),
@@ -274,7 +274,7 @@ def prednet(entries: Entries, patch_size: int, **options: Any) -> nn.Module:
         maps += [KeyMap(f"{gate}.{i}.{end}", f"gates.{i}.{end}") for gate in "ifco" for end in ENDS]
         maps += KeyMap.module(f"Ahat.{2 * i}", f"predictions.{i - 1}" if i else "head")
         maps += KeyMap.module(f"A.{2 * i}", f"targets.{i}") if i < n - 1 else []
-    kernel = entries.axis_size([m.source for m in maps], -1) or 1
+    kernel = entries.axis_size([m.entry for m in maps], -1) or 1
     widths = [layer_width(entries, maps, f"gates.{i}.") for i in range(n)]
     sizes = {"in_chans": widths[0], "hidden_channels": widths[1:], "kernel_size": kernel, **options}
     return load_model(entries, "prednet", sizes, maps, (kernel,))
@@ -284,12 +284,12 @@ def _stack(
     entries: Entries, name: str, maps: Sequence[KeyMap], patch_size: int, widths: list[int], options: dict[str, Any]
 ) -> nn.Module:
     """Converts a stack of cells. Kernel size and input channels are read from the entries."""
-    recurrent = [m.source for m in maps if m.target.startswith("layers.") and not m.target.endswith("_cm")]
+    recurrent = [m.entry for m in maps if m.target.startswith("layers.") and not m.target.endswith("_cm")]
     rank = 5 if name == "e3d_lstm" else 4
     kernel = entries.axis_size(recurrent, -1, rank) or 1
-    first = next(m.source for m in maps if m.target == "layers.0.weight_ih")
+    first = next(m.entry for m in maps if m.target == "layers.0.weight_ih")
     sizes = {
-        "in_chans": frame_channels(entries, {first: 1, HEAD.source: 0}, patch_size, rank),
+        "in_chans": frame_channels(entries, {first: 1, HEAD.entry: 0}, patch_size, rank),
         "hidden_channels": widths,
         "kernel_size": kernel,
         "patch_size": patch_size,
