@@ -180,7 +180,7 @@ def checked_store(path: Path) -> Any:
             if name == ".zarray" or (name == "zarr.json" and json.loads(value.to_bytes())["node_type"] == "array"):
                 if (path / folder / ".zarray").exists() and (path / folder / "zarr.json").exists():
                     raise FileError(f"{path}: the metadata of {folder} are of two versions of the format; delete one")
-                array = await api.open_array(store=self._store, path=str(folder).strip("."), mode="r")
+                array = await api.open_array(store=self._store, path=folder.as_posix() if folder.name else "", mode="r")
                 arrays[folder] = _check_array(path, folder.name, array)
             elif name != "zarr.json" and key not in checked:
                 check = next(arrays[p] for p in (folder, *folder.parents) if p in arrays)

@@ -236,6 +236,17 @@ def test_a_chunk_claims_at_most_a_gibibyte(name, version, tmp_path):
     assert rise(read_bomb) < 2**28
 
 
+def test_the_array_that_is_read_is_the_one_that_is_checked(tmp_path):
+    pytest.importorskip("zarr", reason="the extra zarr")
+    path = write_store(tmp_path / "a.zarr", array_3(ZSTD), zstd_frame(2**14))
+    (path / "rate").rename(path / "rate.")
+    write_store(tmp_path / "b.zarr", array_3(), FRAMES.tobytes())
+    (tmp_path / "b.zarr" / "rate").rename(path / "rate")
+    np.testing.assert_array_equal(read(path, variable="rate")[:, 0], FRAMES)
+    with pytest.raises(FileError, match=r"a\.zarr.* claims"):
+        read(path, variable="rate.")
+
+
 def test_zstd_that_states_no_size_is_read(tmp_path):
     pytest.importorskip("zarr", reason="the extra zarr")
     chunk = zstd_frame(2, stated=None)
