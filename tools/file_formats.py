@@ -6,9 +6,8 @@ from convrnn_zoo.data.formats.geotiff import TIFF
 from convrnn_zoo.data.formats.gridded import GRIB, HDF5, STORE
 from convrnn_zoo.data.formats.radar import FORMATS
 from convrnn_zoo.data.readers import FRAME_SUFFIXES
-from convrnn_zoo.data.readers.audio import AUDIO
 from convrnn_zoo.data.readers.images import IMAGES, VIDEOS
-from convrnn_zoo.data.readers.sequences import RECORDING_SUFFIXES
+from convrnn_zoo.data.readers.sequences import AUDIO, RECORDING_SUFFIXES
 
 LABELS = "times, coordinates, projection, units, names"
 ROWS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (

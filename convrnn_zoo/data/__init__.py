@@ -31,8 +31,8 @@ from .datasets.video_folder import VideoFolder
 from .events import voxel_grid
 from .frames import DataVariable, labelled_frames, split_at_gaps
 from .readers import Frames, ReadOptions, open_frames
-from .readers.audio import read_sound
 from .readers.earthnet import MiniCube, read_minicube
+from .readers.sequences import read_sound
 
 FRAME_DATASETS: dict[str, type[FrameDataset]] = {
     "frames": ArrayFrames,

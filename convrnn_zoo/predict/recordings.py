@@ -11,8 +11,7 @@ from torch import Tensor
 from .._atomic import check_suffix
 from ..data import RadHAR, VideoFolder, read_sound
 from ..data.readers import FileError, list_files, sequences
-from ..data.readers.audio import AUDIO
-from ..data.readers.sequences import RECORDING_SUFFIXES, Recording
+from ..data.readers.sequences import AUDIO, RECORDING_SUFFIXES, Recording
 from ..models import Spot, Spotter, Stream, VideoModel, ZooModel
 from ..models.base.classification import classify_sampled, encode_sound
 from ..models.base.model import evaluating

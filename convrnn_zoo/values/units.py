@@ -50,8 +50,6 @@ _POWER = r"(?:\*\*|\^)"
 _EXPENSIVE = re.compile(
     rf"\d{{6}}|\(0*\.?0*\s|\.\d*\.|\)\s*{_POWER}|{_POWER}\s*[-+]?\d(?:\d|\s*{_POWER})"
 )  # pint evaluates powers of numbers, which may take forever
-
-
 _PREFIXED_TIME = re.compile(r"(?!minute|hour|day|week|month)[a-z]+(minute|hour|day|week|month)|(?:hecto|dec[ai])second")
 """Units that pint reads where an hour or a day has a letter too many, such as the hectohour in ``mm/hh``."""
 

@@ -12,8 +12,7 @@ import pytest
 from benchmarks.memory import rise
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
-from convrnn_zoo.data.readers.audio import read_sound
-from convrnn_zoo.data.readers.sequences import RECORDING_READERS, read_npz
+from convrnn_zoo.data.readers.sequences import RECORDING_READERS, read_npz, read_sound
 from convrnn_zoo.data.untrusted import check_hdf5, zstd_size
 from tests.helpers.data.own_data import write_video
 

@@ -17,8 +17,7 @@ from ..._typed import field, read
 from ...values.log_mel import LogMel
 from ...values.tensors import to_tensor
 from ..files import FEW, FileError, list_dir, naming, reading
-from ..readers.audio import AUDIO, read_sound, sample_rate
-from ..readers.sequences import RECORDING_READERS, Recording, as_sequence
+from ..readers.sequences import AUDIO, RECORDING_READERS, Recording, as_sequence, read_sound, sample_rate
 from .splits import (
     GroupedFiles,
     RecipeDataset,

@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,14 @@ from torch import Tensor
 from ..._extras import need
 from ...models.base.classification import encode_sound
 from ...values.tensors import to_tensor
-from ..files import FEW, FileError, reading
-from .audio import AUDIO, read_sound
+from ..files import FEW, FileError, check_claimed_size, reading
 from .numpy import has_channels_last, load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
 """Names of an array of all sequences (equally long or padded), and of the array of their classes."""
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")
+BLOCK_SAMPLES, MAX_SAMPLES = 2**20, 2**28
+"""Samples per read, and maximum number after resampling, since damaged headers may state any length and rate."""
 
 
 class Recording(NamedTuple):
@@ -175,6 +178,59 @@ def read_ts(path: Path, **options: Any) -> list[Recording]:
     return [Recording(str(path), *fields) for fields in zip(keys, arrays, names, strict=True)]
 
 
+# ---- sound ---------------------------------------------------------------------------------------------------------
+def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
+    """Reads an audio file. Returns its samples ``(samples,)`` on the scale of -1 to 1, and the sample rate in Hz.
+
+    Files of floats and resampling can exceed this range. Channels are averaged. Supports all formats of the soundfile
+    package: wav, flac, ogg, mp3 and others.
+
+    Args:
+        path: path of the file.
+        rate: sample rate in Hz to which soxr resamples; by default the samples are not resampled.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, is not an audio file, contains no samples, or is too long to resample.
+        ImportError: soundfile (or soxr, for resampling) is not installed. The message contains the install command.
+    """
+    path, blocks = Path(path), []
+    with _open(path) as file:
+        while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+            blocks.append(block.mean(1))
+            check_claimed_size(path, 4 * BLOCK_SAMPLES * len(blocks), path.stat().st_size)
+        source_rate = int(file.samplerate)
+    if not blocks:
+        raise FileError(f"{path} contains no sound; leave it out")
+    wave = numpy.concatenate(blocks)
+    if rate is not None and rate != source_rate:
+        if len(wave) * rate > MAX_SAMPLES * source_rate:
+            raise FileError(f"{path}: {len(wave):,} samples at {source_rate} Hz are too long to resample to {rate} Hz")
+        with reading(path, "audio file"):
+            wave = need("soxr", "sound").resample(wave, source_rate, rate)
+        if not len(wave):
+            raise FileError(f"{path} is shorter than one sample at {rate:,} Hz; leave it out")
+    samples = torch.from_numpy(wave)
+    if not bool(torch.isfinite(samples).all()):
+        raise FileError(f"{path} contains NaN or Inf; replace these values, or leave it out")
+    return samples, source_rate if rate is None else rate
+
+
+def sample_rate(path: Path) -> int:
+    """Returns the sample rate of an audio file in Hz."""
+    with _open(path) as file:
+        return int(file.samplerate)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    with reading(path, "audio file"), need("soundfile", "sound").SoundFile(str(path)) as file:
+        yield file
+
+
+# ---- all formats ---------------------------------------------------------------------------------------------------
 RECORDING_READERS: Mapping[str, Callable[..., list[Recording]]] = {
     ".npy": read_npy,
     ".npz": read_npz,

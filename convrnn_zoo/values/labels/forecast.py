@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 
 PROBABILITY = "probability_of_"
 """Begin of the names of variables with probabilities."""
-
-
 FROM_REFLECTIVITY = "rain rates R from reflectivity"
 """Begin of the comment of frames that were converted to rain rates."""
-
-
 OUTSIDE = "outside"
 """Name of the coordinate that is true where rain comes from outside the map."""
 
@@ -56,18 +52,14 @@ def choose_pixel_km(
     one size. Models of any pixel size read it (`is_read`).
     """
     stated = None if frames is None else find_pixel_km(frames)
-    if pixel_km and stated and not _is_near(stated, pixel_km):
+    if pixel_km and stated and not 0.9 < stated / pixel_km < 1.1:
         warn(f"{name}: pixels of {stated:.3g} km; pixel_km={pixel_km:g} is used")
     chosen = pixel_km or stated
-    if not is_read and trained and chosen and not _is_near(chosen, trained):
+    if not is_read and trained and chosen and not 0.9 < chosen / trained < 1.1:
         warn(f"{name}: pixels of {chosen:.3g} km, and the model was trained on {trained:.3g} km; resample them")
     elif frames is not None and is_read and stated and not pixel_km:
         warn_of_oblong_pixels(frames)
     return chosen
-
-
-def _is_near(pixel_km: float, expected: float) -> bool:
-    return 0.9 < pixel_km / expected < 1.1
 
 
 def label_forecast(
