@@ -21,6 +21,14 @@ STEPS, HEIGHT, WIDTH = 6, 4, 5
 START = np.datetime64("2020-02-27T00:00", "ns")
 
 
+def forecaster(**options):
+    """A small forecaster of two frames, which reads three."""
+    torch.manual_seed(0)
+    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, **options).eval()
+    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=3)
+    return model
+
+
 def rain(**attrs):
     """Rain of six hours on a grid of latitudes from north to south."""
     values = np.random.default_rng(0).random((STEPS, HEIGHT, WIDTH)).astype("float32")
@@ -84,10 +92,8 @@ def test_named_dimensions_are_never_taken_by_their_order(dims, message, tmp_path
     source = array(*dims, sizes=(3, 4, 5, 2, 3)[: len(dims)])
     with pytest.raises(ValueError, match=message):
         labelled_frames(source)
-    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2)
-    model.preprocessing = Preprocessing(unit="mm/h")
     with pytest.raises(ValueError, match=message):
-        model.forecast(source)
+        forecaster().forecast(source)
     with pytest.raises(FileError, match=message):
         labelled_frames(write(tmp_path / "a.nc", source.to_dataset()))
     if dims == ("a", "b", "c"):
@@ -110,10 +116,8 @@ def test_arrays_without_names_of_dimensions_have_a_documented_order():
 
 def test_wind_is_no_rain():
     wind = array("time", "y", "x").assign_attrs(units="m s-1", standard_name="wind_speed")
-    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2)
-    model.preprocessing = Preprocessing(unit="mm/h")
     with pytest.raises(ValueError, match=r"wind_speed, which is no rain; select the variable of rain"):
-        model.forecast(wind)
+        forecaster().forecast(wind)
 
 
 @pytest.mark.parametrize("dtype", ["object", "complex64"])
@@ -224,7 +228,7 @@ def test_models_that_resample_maps_use_the_pixel_size_and_others_compare_it(nowc
     result = forecast_files(nowcast, "m", [write(tmp_path / "a.nc", data.to_dataset())])
     np.testing.assert_array_equal(result.forecast, expected)
     assert "pixels of 1 km" in result.describe()["notes"]
-    other = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2).eval()
+    other = forecaster()
     other.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=4, pixel_km=2.0)
     for forecast in (lambda: other.forecast(data), lambda: forecast_files(other, "m", [tmp_path / "a.nc"])):
         with pytest.warns(UserWarning, match=r"pixels of 1 km.* 2 km"):
@@ -258,8 +262,7 @@ def test_a_frame_without_a_value_among_the_inputs_is_a_warning_with_its_time(now
 
 
 def test_forcing_that_is_longer_than_the_observations_is_read_from_the_last_observed_frame(tmp_path):
-    torch.manual_seed(0)
-    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, future_chans=1).eval()
+    model = forecaster(future_chans=1)
     variables = {"variables": (Variable(name="rain", unit="mm/h"),), "future": (Variable(name="forcing"),)}
     model.preprocessing = Preprocessing(step=5.0, inputs=3, **variables)
     data = radar(steps=10).to_dataset().assign(forcing=("time", np.arange(10.0)))
@@ -273,11 +276,7 @@ def test_forcing_that_is_longer_than_the_observations_is_read_from_the_last_obse
 
 
 def test_known_inputs_are_aligned_with_labelled_frames():
-    torch.manual_seed(0)
-    model = create_model(
-        "convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1, future_chans=1
-    )
-    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=3)
+    model = forecaster(static_chans=1, future_chans=1)
     data, rng = radar(steps=5), np.random.default_rng(0)
     ground = xarray.DataArray(rng.random((40, 48)).astype("f4"), {"y": data.y, "x": data.x}, ("y", "x"))
     forcing = xarray.DataArray(rng.random(5).astype("f4"), {"time": data.time}, ("time",))
@@ -292,11 +291,7 @@ def test_known_inputs_are_aligned_with_labelled_frames():
 
 
 def test_known_inputs_without_coordinates_have_the_rows_of_the_frames():
-    torch.manual_seed(0)
-    model = create_model(
-        "convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1, future_chans=1
-    )
-    model.preprocessing = Preprocessing(unit="mm/h", step=5.0, inputs=3)
+    model = forecaster(static_chans=1, future_chans=1)
     data, rng = radar(steps=3), np.random.default_rng(0)
     ground = xarray.DataArray(rng.random((40, 48)).astype("f4"), {"y": data.y, "x": data.x}, ("y", "x"))
     forcing = rng.random((5, 1, 40, 48)).astype("f4")
@@ -367,8 +362,7 @@ def test_maps_of_another_region_are_another_grid(tmp_path):
         labelled_frames(sorted(apart.iterdir()))
     assert [len(f) for f in kind.select(kind.open(same), same, "train")] == [8]
     assert [len(f) for f in kind.select(kind.open(apart), apart, "train")] == [4, 4]
-    model = create_model("convgru_forecaster", hidden_channels=2, patch_size=1, horizon=2, static_chans=1)
-    model.preprocessing = Preprocessing(unit="mm/h", step=5.0)
+    model = forecaster(static_chans=1)
     ground = wrf()[0].assign_attrs(units="m")
     expected = model.forecast(wrf(), static=ground)
     np.testing.assert_array_equal(model.forecast(wrf(), static=ground.isel(AXES_REVERSED)), expected)

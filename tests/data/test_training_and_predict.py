@@ -2,13 +2,14 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames
 from tests.helpers.command_line import run
-from tests.helpers.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5
+from tests.helpers.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5, write_zarr
 
 
 def train(directory, recipe, data, name="run", **kwargs):
@@ -106,8 +107,6 @@ def test_wet_pixels_are_counted_from_the_lowest_threshold(tmp_path):
 
 
 def test_stores_of_a_folder_are_read_lazily(tmp_path):
-    from tests.helpers.data.own_data import write_zarr
-
     pytest.importorskip("zarr", reason="the extra zarr")
     for name in "ab":
         write_zarr(tmp_path / f"{name}.zarr", blobs())
@@ -117,8 +116,6 @@ def test_stores_of_a_folder_are_read_lazily(tmp_path):
 
 
 def test_transposed_arrays_and_damaged_netcdf_3_are_reported(tmp_path):
-    import h5py
-
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file["rate"], file["time"] = np.zeros((4, 5, 9)), np.arange(9)
     with pytest.raises(ValueError, match=r"a\.nc.*\(4, 5, 9\)"):
@@ -152,17 +149,8 @@ def test_the_recipe_of_a_run_may_be_named_again(tmp_path):
     again = predicted(tmp_path, tmp_path / "a.npy", "--recipe", tmp_path / "run" / "recipe.toml")
     np.testing.assert_array_equal(again, predicted(tmp_path, tmp_path / "a.npy"))
     (tmp_path / "other.toml").write_text(recipe.replace('"K"', '"degC"'))
-    output = run(
-        "predict",
-        tmp_path / "run",
-        tmp_path / "a.npy",
-        "-o",
-        tmp_path / "b.npy",
-        "--recipe",
-        tmp_path / "other.toml",
-        code=1,
-    )
-    assert "other data" in output
+    options = ("-o", tmp_path / "b.npy", "--recipe", tmp_path / "other.toml")
+    assert "other data" in run("predict", tmp_path / "run", tmp_path / "a.npy", *options, code=1)
 
 
 def test_dimensions_with_spaces_are_stored_in_the_recipe(tmp_path):

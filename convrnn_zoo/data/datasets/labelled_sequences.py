@@ -406,7 +406,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             if not all(names):
                 fix = "set data.group_pattern or data.group_file, or save an array groups"
                 raise ValueError(f'the recipe\'s data.split = "group" needs the group of every recording: {fix}')
-        selected = split_names(names, self.split, split, alternative="random", validation=self.validation)
+        selected = {*split_names(names, self.split, split, alternative="random", validation=self.validation)}
         return [i for i, name in enumerate(names) if name in selected]
 
 

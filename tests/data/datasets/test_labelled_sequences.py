@@ -10,7 +10,7 @@ import torch
 from convrnn_zoo import LogMel, create_model
 from convrnn_zoo.data import ArrayFrames, LabelledSequences, read_dataset
 from convrnn_zoo.data.readers import FileError
-from convrnn_zoo.data.readers.sequences import read_csv
+from convrnn_zoo.data.readers.sequences import read_csv, read_recordings
 from tests.helpers.data.own_data import ramps, write_ramps
 
 KIND = read_dataset({"kind": "sequences", "name": "ramps"})
@@ -132,8 +132,6 @@ def test_encodes_sound_alike_in_training_and_prediction(tones):
     assert len(loudest) == 2  # for every sampling rate of the files
     model = create_model("convgru1d_1layer", in_chans=40, hidden_channels=2, kernel_size=1, num_classes=2)
     model.front_end = train.front_end
-    from convrnn_zoo.data.readers.sequences import read_recordings
-
     (recording,) = read_recordings(tones / "400" / "2.wav", model)
     assert any(torch.equal(recording.values, x) for x in train.sequences + test.sequences)
     with pytest.raises(ValueError, match=r"2\.wav.*front_end"):

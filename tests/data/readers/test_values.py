@@ -98,8 +98,6 @@ def test_images_are_rotated_by_their_exif_tag(tmp_path):
 
 # ---- attributes ----------------------------------------------------------------------------------------------------
 def write_nc(path, frames, times=None, time_attrs=None, **attrs):
-    import h5py
-
     with h5py.File(path, "w") as file:
         file["rate"] = frames
         file["rate"].attrs.update(attrs)
@@ -146,8 +144,6 @@ def test_a_fill_value_of_the_recipe_is_a_stored_number(tmp_path, dtype):
 
 
 def test_empty_attributes_are_ignored(tmp_path):
-    import h5py
-
     for empty in (np.array([], "float32"), h5py.Empty("f"), ""):
         assert read_nc(tmp_path, np.ones((6, 4, 4)), _FillValue=empty, units=empty).unique().tolist() == [1]
 
