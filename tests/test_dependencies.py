@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from convrnn_zoo.train.launch import TRACKERS
-from tools.lowest import lowest, requirements
+from tools.release import lowest, requirements
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

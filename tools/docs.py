@@ -33,9 +33,9 @@ from convrnn_zoo_command.group import COMMANDS
 from . import docstrings, file_formats, ladder, notebooks, nowcasts, published, reference, timings
 from . import exports as exports_tool
 from . import weight_exports as weight_exports_tool
-from .address import public_address
 from .cards import shipped_card
 from .nowcasts import nowcast_meaning
+from .release import public_address
 from .timings import link, recorded
 
 ROOT = Path(__file__).parent.parent

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .address import ROOT, addresses
 from .examples import EXAMPLE
+from .release import ROOT, addresses
 
 DIRECTORY = "notebooks"
 OTHERS = ("docs/how-to/gpu.md",)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.docs.pages import ROOT
-from tools.rehearse import copy_examples, run
+from tools.release import copy_examples, run
 
 
 @pytest.mark.slow

@@ -1,0 +1,115 @@
+"""The list of what is missing for a release, and the address of the repository, which other files repeat."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tools import docs
+from tools.release import MARK, MARKED, ROOT, addresses, leftovers, missing, move, public_address
+
+VERSION = "convrnn_zoo/_version.py"
+
+
+def change(root: Path, file: str, old: str, new: str) -> None:
+    path = root / file
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(old, new, text, flags=re.MULTILINE), encoding="utf-8")
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    """A checkout of which the publisher has filled in everything."""
+    for file in (*MARKED, VERSION):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+        change(tmp_path, file, rf"^.*{MARK}.*\n", "")
+    change(tmp_path, VERSION, r'"[\d.\w]+"', '"4.5.6"')
+    change(tmp_path, "CITATION.cff", r"^date-released: .*\n", "")
+    change(tmp_path, "CITATION.cff", r"^version: .*$", "version: 4.5.6\ndate-released: 2031-02-03")
+    change(tmp_path, "CHANGELOG.md", r"\A", "## 4.5.6 (2031-02-03)\n")
+    return tmp_path
+
+
+def test_nothing_is_missing_once_everything_is_filled_in(ready: Path) -> None:
+    assert list(missing(ready)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "found"),
+    [
+        ("CITATION.cff", r"^authors:", f"# {MARK} name the people\nauthors:", r"CITATION\.cff:\d+: name the people"),
+        ("README.md", r"\A", f"<!-- {MARK} say it -->\n", r"README\.md:1: say it$"),
+        ("CITATION.cff", r"^version: .*$", "version: 4.5.5", r"CITATION.*4\.5\.5.*4\.5\.6"),
+        ("CITATION.cff", r"^date-released: .*\n", "", "date-released"),
+        ("CITATION.cff", "2031-02-03", "2031-02-04", r"CHANGELOG.*2031-02-04"),
+        ("CHANGELOG.md", r"2031-02-03", "unreleased", r"CHANGELOG.*2031-02-03"),
+        (VERSION, r"4\.5\.6", "4.5.7", r"CITATION.*4\.5\.6.*4\.5\.7"),
+    ],
+)
+def test_what_is_missing_is_named(file: str, old: str, new: str, found: str, ready: Path) -> None:
+    change(ready, file, old, new)
+    assert any(re.search(found, line) for line in missing(ready))
+
+
+def test_every_mark_is_in_a_file_that_is_searched() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("*.cff"), *(ROOT / "docs").rglob("*.md")]
+    marked = {p.relative_to(ROOT).as_posix() for p in pages if MARK in p.read_text(encoding="utf-8")}
+    assert marked - {"HOW_TO_RELEASE.md"} <= set(MARKED)
+
+
+# ---- the address ---------------------------------------------------------------------------------------------------
+FILES = ("pyproject.toml", "CITATION.cff", "HOW_TO_RELEASE.md", "docs/project/address", "notebooks/forecaster.ipynb")
+NAME = "convrnn_zoo"
+OLD = f"old/{NAME}"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    return tmp_path
+
+
+def test_no_file_names_another_address() -> None:
+    assert leftovers() == {}
+
+
+def test_the_address_is_replaced_everywhere(copy: Path) -> None:
+    old_source, old_site = addresses(copy)
+    changed = move("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo", copy)
+    assert addresses(copy) == ("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo")
+    assert public_address(copy) == "https://github.com/some-one/rain.zoo"
+    assert {str(path.relative_to(copy)) for path in changed} == set(FILES)
+    for path in changed:
+        text = path.read_text(encoding="utf-8")
+        assert old_site not in text
+        assert old_source.removeprefix("https://github.com/") not in text
+    assert move("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo", copy) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"see https://github.com/{OLD}/issues",
+        f"https://old.github.io/{NAME}/install.html",
+        f"https://colab.research.google.com/github/{OLD}/blob/main/notebooks/clips.ipynb",
+    ],
+    ids=["repository", "site", "notebook"],
+)
+def test_a_leftover_is_found(text: str, copy: Path) -> None:
+    (copy / "page.md").write_text(text, encoding="utf-8")
+    (copy / "image.png").write_bytes(b"\0" + text.encode())
+    assert set(leftovers(copy)) == {copy / "page.md"}
+
+
+@pytest.mark.parametrize("source", ["", "https://github.com/some-one/rain.zoo"])
+def test_pages_link_the_repository_once_it_is_public(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs, "public_address", lambda: source)
+    parts = (docs.release("README.md"), docs.badge("docs/tutorials/clips.md"), docs.citation("docs/project/cite.md"))
+    for part in parts:
+        assert ("github" in part) == bool(source)
+        assert source in part
+    assert ('torch.hub.load("some-one/rain.zoo"' in parts[0]) == bool(source)
