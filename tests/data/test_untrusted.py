@@ -513,6 +513,13 @@ def test_arrays_of_python_objects_are_not_read(suffix, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_member_of_an_archive_that_is_no_array_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", b"no array")
+    with pytest.raises(FileError, match=r"a\.npz: x\b.* no array"):
+        read_npz(tmp_path / "a.npz")
+
+
 @pytest.mark.timeout(60)
 def test_numbers_of_any_length_are_rejected_at_once(tmp_path):
     pytest.importorskip("aeon", reason="the extra data")

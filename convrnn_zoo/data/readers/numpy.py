@@ -168,4 +168,6 @@ def read_arrays(path: Path) -> dict[str, Any]:
                     raise
                 hint = "save an array of numbers for each recording"
                 raise FileError(f"{path}: {name} holds Python objects, which are not read; {hint}") from e
+            if not isinstance(arrays[name], numpy.ndarray):
+                raise FileError(f"{path}: {name} is no array of NumPy; save the file again with numpy.savez")
     return arrays
