@@ -520,6 +520,13 @@ def test_a_member_of_an_archive_that_is_no_array_is_named(tmp_path):
         read_npz(tmp_path / "a.npz")
 
 
+def test_labels_of_no_characters_are_an_error_of_their_file(tmp_path):
+    labels = np.full(4, 2**31 - 1, "i4").view("<U1")  # beyond the last character of Unicode
+    np.savez(tmp_path / "a.npz", x=np.ones((4, 3, 2)), labels=labels)
+    with pytest.raises(FileError, match=r"a\.npz"):
+        read_npz(tmp_path / "a.npz")
+
+
 @pytest.mark.timeout(60)
 def test_numbers_of_any_length_are_rejected_at_once(tmp_path):
     pytest.importorskip("aeon", reason="the extra data")

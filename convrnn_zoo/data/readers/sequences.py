@@ -85,10 +85,11 @@ def read_npz(
             packed = len(shape) > 0 and not labels.size == 1 != shape[0]  # a file of one recording called x
     sequences = split_batch(arrays[x], arrays.get("lengths"), layout, path) if packed else arrays
     values = {k: as_sequence(array, f"{path}:{k}") for k, array in sequences.items()}
-    names = [
-        [""] * len(values) if array is None else as_names(array, list(values), f"{path}: {key}")
-        for key, array in ((label_key, labels), ("groups", groups))
-    ]
+    with reading(path, ".npz file of recordings"):  # damaged text is an error of any type
+        names = [
+            [""] * len(values) if array is None else as_names(array, list(values), f"{path}: {key}")
+            for key, array in ((label_key, labels), ("groups", groups))
+        ]
     return [Recording(str(path), *fields) for fields in zip(values, values.values(), *names, strict=True)]
 
 
