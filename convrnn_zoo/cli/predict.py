@@ -91,9 +91,8 @@ def predict(
             raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
         _classify(model, files, as_json, output, quiet)
         return
-    chosen_options = ForecastOptions(**options)
-    _check_output(weights, output, as_json, compare, threshold, chosen_options)
-    result = forecast_files(model, weights, files, chosen_options, start=start, compare=compare, output=output)
+    _check_output(weights, output, as_json, compare, threshold, ForecastOptions(**options))
+    result = forecast_files(model, weights, files, start=start, compare=compare, **options)
     if output is not None:
         result.write(output, 1.0 if threshold is None else threshold)
     if as_json:

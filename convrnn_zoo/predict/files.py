@@ -19,7 +19,6 @@ from ..values.steps import TOLERANCE, Step
 from ..values.units import plural
 from ..verify import split_known
 from .forecast import Forecast
-from .labelled import drop_unstorable_attrs
 from .options import ForecastOptions
 from .run import ForecastRun
 
@@ -125,32 +124,28 @@ def forecast_files(
     model: Forecaster,
     name: str,
     files: Sequence[Path],
-    options: ForecastOptions | None = None,
     *,
     start: str | None = None,
     compare: bool = False,
-    output: Path | None = None,
-    **known: Any,
+    **options: Any,
 ) -> Forecast:
     """Reads frames from files and forecasts the next frames, as ``convrnn-zoo predict``.
 
     Args:
         model, name: the forecaster, and its name in messages.
         files: one file or folder of frames, or several files that are joined in time.
-        options: options of the forecast.
         start: first frame to read, by its time or number; by default the latest frames are read.
         compare: whether the forecast is compared with the last frames of the files.
-        output: file that the forecast will be written to. A warning lists attributes that NetCDF cannot hold.
-        **known: fields of the options, if these are not passed.
+        **options: fields of :class:`ForecastOptions`.
 
     Raises:
         ValueError: the files do not fit the model, or an option does not fit the files or the model.
     """
-    options, file = options or ForecastOptions(**known), files[0]
-    if options.key and not all(f.is_dir() or f.suffix.lower() in NAMED for f in files):
+    chosen, file = ForecastOptions(**options), files[0]
+    if chosen.key and not all(f.is_dir() or f.suffix.lower() in NAMED for f in files):
         raise ValueError(f"--key names an array in files of {', '.join(NAMED)}; omit it for {file}")
-    run = ForecastRun(model, name, list(files), options)
-    frames, inserted, options, inputs = run.frames, 0, run.options, run.options.inputs
+    run = ForecastRun(model, name, list(files), chosen)
+    frames, inserted, inputs = run.frames, 0, chosen.inputs
     if start is None and not compare and not model.future_chans:
         frames, inserted = insert_missing(frames, run.inputs or 1, run.step)
     total, has_future = len(frames), bool(model.future_chans)
@@ -163,14 +158,9 @@ def forecast_files(
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
     frames = frames.between(first, last)
     try:
-        step = choose_step(model, frames.times, options.minutes, options.describe_fix(model))
+        step = choose_step(model, frames.times, run.options.minutes, run.options.describe_fix(model))
     except ValueError as e:
         raise ValueError(f"{file}: {e}, or choose some with --start") from e
-    if output is not None and output.suffix == ".nc" and frames.dataset is not None:
-        dataset, dropped = drop_unstorable_attrs(frames.dataset)
-        frames = dataclasses.replace(frames, dataset=dataset)
-        if dropped:
-            warn(f"{output}: NetCDF cannot hold the attributes {', '.join(dropped)}; they are left out")
     if run.trained_inputs and count != run.trained_inputs:
         fix = f"; pass {plural(run.trained_inputs, 'frame')}, or --inputs {count} if this is intended"
         trained = f"was trained to read {run.trained_inputs}{'' if count == inputs else fix}"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._atomic import atomic_write, write_bytes
 from .._extras import need
+from .._hints import warn
 from .._version import __version__
 from ..data.readers import Frames
 from ..values.labels.forecast import describe_conversions, label_forecast, name_targets
@@ -110,7 +111,10 @@ def consolidate(path: Path) -> None:
 
 
 def write_dataset(dataset: Any, path: Path) -> None:
-    """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store with consolidated metadata, atomically."""
+    """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store with consolidated metadata, atomically.
+
+    A warning lists attributes that NetCDF cannot hold, and that are left out.
+    """
     dataset = without_fill_values(dataset)
     for variable in dataset.data_vars.values():  # so that xarray does not list the map projection as a coordinate
         variable.encoding |= {k: variable.attrs.pop(k) for k in ("grid_mapping",) if k in variable.attrs}
@@ -123,6 +127,9 @@ def write_dataset(dataset: Any, path: Path) -> None:
             consolidate(temporary)
         return
     need("h5netcdf", "netcdf")
+    dataset, dropped = drop_unstorable_attrs(dataset)
+    if dropped:
+        warn(f"{path}: NetCDF cannot hold the attributes {', '.join(dropped)}; they are left out")
     for variable in dataset.variables.values():
         if variable.ndim > 1 and variable.dtype.kind in "biuf":
             variable.encoding |= {"zlib": True, "complevel": 1}

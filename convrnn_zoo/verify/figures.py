@@ -22,6 +22,8 @@ RAIN_COLOURS = ("#c6dbef", "#9ecae1", "#4292c6", "#08519c", "#41ab5d", "#fed976"
 HEAVIEST, DRY, UNKNOWN, DPI = "#800060", "#ffffff", "#c8c8c8", 100
 WIDTH, MOTION_WIDTH = 12.0, 7.2
 """Widths of strips and of animations in inches."""
+MANY, FEW = 12, 6
+"""Largest numbers of frames in a row, of forecasts and of ensembles."""
 HEADING = 11
 """Font size of the title in points."""
 DIFFERENCE = "forecast − truth"
@@ -139,7 +141,7 @@ def draw_frames(
     titles: Callable[[int], str],
     scale: Encoding,
     heading: str,
-    most: int = 12,
+    most: int = MANY,
     width: float = WIDTH,
     value_range: tuple[float, float] | None = None,
     max_difference: float | None = None,
@@ -199,11 +201,11 @@ def spread_evenly(times: Sequence[int], most: int) -> list[int]:
     return [times[i] for i in torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()]
 
 
-def strip(panels: Panels, values: Preprocessing, heading: str = "", most: int = 12) -> Any:
-    """Plots input, truth, forecast and difference of each target as one image, at most `most` frames in a row."""
+def strip(panels: Panels, values: Preprocessing, heading: str = "") -> Any:
+    """Plots input, truth, forecast and difference of each target as one image, at most 12 frames in a row."""
     parts = panels.split(values, heading)
     return stack_images(
-        [render(draw_frames(p.rows(), p.label, scale, title, most, **p.ranges(scale))) for p, scale, title in parts]
+        [render(draw_frames(p.rows(), p.label, scale, title, **p.ranges(scale))) for p, scale, title in parts]
     )
 
 
@@ -319,7 +321,6 @@ def probability_strip(
     thresholds: Sequence[float],
     labels: Sequence[str] = (),
     heading: str = "",
-    most: int = 6,
 ) -> Any:
     """Plots the probabilities that thresholds are reached as one image, with a row for each threshold and target.
 
@@ -332,7 +333,7 @@ def probability_strip(
     for i, (scale, title) in enumerate(name_targets(values, heading)):
         part = shown_channel(probabilities.transpose(1, 2), i, scale)
         rows = {probability_title(p, scale.unit): dict(enumerate(part[:, k])) for k, p in enumerate(thresholds)}
-        images.append(render(draw_frames(rows, titles, scale, title, most)))
+        images.append(render(draw_frames(rows, titles, scale, title, FEW)))
     return stack_images(images)
 
 
@@ -354,11 +355,10 @@ def ensemble_strip(
     truth: Tensor | None = None,
     labels: Sequence[str] = (),
     heading: str = "",
-    most: int = 6,
 ) -> Any:
     """Plots an ensemble over time as one image: mean, standard deviation and the probabilities of thresholds.
 
-    Each target has its own rows.
+    Each target has its own rows, of at most six evenly spaced lead times.
 
     Args:
         members: ``(M, T, H, W)``, or ``(M, T, C, H, W)`` for several targets, in the unit of the data.
@@ -367,7 +367,6 @@ def ensemble_strip(
         truth: ``(T, H, W)`` or ``(T, C, H, W)``, if it is known.
         labels: titles of the T frames; by default their lead times.
         heading: title of the figure.
-        most: number of lead times to show, evenly spaced.
     """
     thresholds = (threshold,) if isinstance(threshold, int | float) else threshold
     if members.dim() == 4:
@@ -377,5 +376,5 @@ def ensemble_strip(
         part, observed = shown_channel(members, i, scale), None if truth is None else shown_channel(truth, i, scale)
         rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, thresholds, observed, scale.unit).items()}
         value_range = find_value_range(scale, part if observed is None else observed)
-        images.append(render(draw_frames(rows, titles, scale, title, most, value_range=value_range)))
+        images.append(render(draw_frames(rows, titles, scale, title, FEW, value_range=value_range)))
     return stack_images(images)

@@ -203,6 +203,8 @@ def test_attributes_that_netcdf_cannot_hold_are_left_out_with_a_note(model, tmp_
     run("predict", model, tmp_path / "rain.zarr", "-o", tmp_path / "a.zarr")
     with open_output(tmp_path / "a.zarr") as written:
         assert written.crs.attrs["nested"] == {"a": 1}
+    with pytest.warns(UserWarning, match=r"b\.nc: NetCDF cannot hold the attributes .*lat\.nothing"):
+        forecast_files(from_pretrained(model), "m", [tmp_path / "rain.zarr"]).write(tmp_path / "b.nc")
 
 
 def months(count, start=0):
