@@ -1,6 +1,7 @@
 """Rules on imports that import-linter cannot express."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -52,6 +53,19 @@ def test_the_shared_bases_import_no_architecture():
     for name, targets in imports().items():
         if name.startswith(base):
             assert not [t for t in targets if t.startswith("convrnn_zoo.models.") and not t.startswith(base)], name
+
+
+def test_names_that_a_package_exports_are_imported_from_it():
+    for file in PACKAGE.glob("*/**/*.py"):
+        package = ["convrnn_zoo", *file.relative_to(PACKAGE).parts[:-1]]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.level or not node.module:
+                continue
+            *outer, module = package[: len(package) - node.level + 1] + node.module.split(".")
+            if len(outer) > 1 and outer[1] != package[1]:  # of another folder
+                exported = getattr(importlib.import_module(".".join(outer)), "__all__", ())
+                names = [alias.name for alias in node.names if alias.name in exported]
+                assert not names, f"{file.name}: import {', '.join(names)} from {'.'.join(outer)}, not from {module}"
 
 
 PRIVATE = re.compile(r"torch\._|torch\.fx|make_fx|_inductor|_functorch|_dynamo|\bexec\(")

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from .. import _checks as check
-from ..layers import ConvRNNBase
-from ..layers._base import ConvRNNCellBase
+from ..layers import ConvRNNBase, ConvRNNCellBase
 from ..models import Forecaster
 from ..models.base.autoregressive import AutoregressiveForecaster
 from ..models.base.classifier import Classifier

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from .._hints import warn
-from ..data.readers import ARRAY_READERS, Frames
+from ..data import Frames
+from ..data.readers import ARRAY_READERS
 from ..models import Forecaster
 from ..models.base.forecasting import choose_step, warn_of_missing
 from ..values.labels.times import to_utc, valid_times

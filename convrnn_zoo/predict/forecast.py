@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .._atomic import check_suffix, write_text
-from ..data.readers import Frames
+from ..data import Frames
 from ..values.labels.times import list_dates, valid_times
 from ..values.steps import Step
 from ..values.units import format_lead_time, is_rain, plural

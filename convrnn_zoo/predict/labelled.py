@@ -12,7 +12,7 @@ from .._atomic import atomic_write, write_bytes
 from .._extras import need
 from .._hints import warn
 from .._version import __version__
-from ..data.readers import Frames
+from ..data import Frames
 from ..values.labels.forecast import describe_conversions, label_forecast, name_targets
 from ..values.preprocessing import Preprocessing
 from ..values.steps import Step

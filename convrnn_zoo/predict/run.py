@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from .. import _checks as check
+from ..data import Frames, ReadOptions
 from ..data.datasets.frame_dataset import check_values
 from ..data.frames import read_variables
-from ..data.readers import Frames, ReadOptions, open_files
+from ..data.readers import open_files
 from ..models import EnsembleForecaster, Forecaster
 from ..models.base.forecasting import choose_horizon, choose_scales, describe_pixels, trained_pixel_km
 from ..values.labels.forecast import describe_conversions

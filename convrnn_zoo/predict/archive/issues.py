@@ -7,7 +7,7 @@ import numpy
 
 from ..._extras import need
 from ..._hints import warn
-from ...data.readers import Frames
+from ...data import Frames
 from ...values.labels.times import find_gaps
 from ...values.steps import TOLERANCE, TOLERATED, Step, describe_step
 
@@ -30,13 +30,9 @@ def find_issues(
     other times than the multiples, leave out.
 
     Args:
-        frames: the frames of the archive.
-        count: number of frames that a forecast reads.
-        step: step between frames; None if the archive states no times.
-        ahead: number of frames that follow the issue time and are needed as well, as known inputs.
-        every: time between issue times, such as ``"30min"``, ``"6h"``, ``"1D"`` or a timedelta, or a number of frames.
-            By default, every frame is an issue time.
-        period: the first and the last issue time, or the beginnings of their dates, such as ``"2020-06"``.
+        frames, step: the frames of the archive, and the step between them; None if the archive states no times.
+        count, ahead: numbers of frames that a forecast reads up to its issue time and, as known inputs, after it.
+        every, period: as in :func:`~convrnn_zoo.forecast_archive`.
         fix: what the error advises if all frames are at another step.
 
     Raises:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..._extras import need, progress_bar
+from ...data import Frames, ReadOptions
 from ...data.datasets.frame_dataset import RAIN_THRESHOLDS
-from ...data.readers import Frames, ReadOptions
 from ...data.untrusted import checked_store
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD, axis_coordinate, canonical, find_maps
 from ...values.labels.forecast import PROBABILITY
@@ -56,11 +56,8 @@ class OtherYears:
     """Climatology: mean of the other frames of the same month, day of the year or time of the day, at each pixel.
 
     A frame is compared with the mean without itself, that is of other years or days. Frames more than 27 days apart are
-    averaged by month, those at least a day apart by day, and others by time of day.
-
-    Args:
-        frames: the observations.
-        thresholds: values. The frequencies of reaching them are computed as well.
+    averaged by month, those at least a day apart by day, and others by time of day. The frequencies of reaching
+    `thresholds` are computed as well.
     """
 
     def __init__(self, frames: Frames, thresholds: Sequence[float]) -> None:

@@ -51,17 +51,11 @@ def _choose_chunks(variable: Any, batch: int) -> dict[str, int]:
 def create_store(
     path: Path, template: Any, frames: Any, issues: Any, step: Any, batch: int, settings: Mapping[str, Any]
 ) -> None:
-    """Writes a store without forecasts, atomically.
+    """Writes a store without forecasts for `issues`, the numbers of frames, atomically.
 
-    Args:
-        path: directory of the store.
-        template: labelled forecast of one issue time, whose values are not used.
-        frames: the frames of the archive in normal form; None for files without labels.
-        issues: numbers of the frames at the issue times.
-        step: step between frames. Lead times of a calendar step are numbers of months or years, since their durations
-            differ between issue times.
-        batch: issue times of a region.
-        settings: settings of the run, which :func:`check_settings` compares.
+    `template` is the labelled forecast of one of them, whose values are not used. `frames` are in normal form, a `step`
+    apart, or None for files without labels. A region has `batch` issue times. Lead times of a calendar step are numbers
+    of months or years, since their durations differ between issue times.
     """
     xarray, dask_array = need("xarray", "netcdf"), need("dask.array", "archive")
     count, lead = len(issues), template[LEAD_TIME]
@@ -154,14 +148,9 @@ def remove_partial(path: Path) -> None:
 def write_region(
     path: Path, forecasts: Sequence[Any], first: int, missing: Sequence[int], checksums: Sequence[int]
 ) -> None:
-    """Writes labelled forecasts of successive issue times to their region of a store, which is then finished.
+    """Writes labelled forecasts of successive issue times, from number `first` on, to their region of a store.
 
-    Args:
-        path: directory of the store.
-        forecasts: the labelled forecasts.
-        first: number of the first issue time.
-        missing: numbers of input frames without a value, which mark the issue times as finished.
-        checksums: checksums of the inputs.
+    The numbers of `missing` input frames mark the issue times as finished; `checksums` are those of the inputs.
     """
     xarray = need("xarray", "netcdf")
     variables = {
