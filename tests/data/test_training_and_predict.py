@@ -5,11 +5,10 @@ import json
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames
 from tests.helpers.command_line import run
-from tests.helpers.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_hdf5, write_zarr
+from tests.helpers.data.own_data import FRAMES, RADAR, VIDEO, blobs, write_gif, write_hdf5, write_zarr
 
 
 def train(directory, recipe, data, name="run", **kwargs):
@@ -36,9 +35,7 @@ def test_numbers_that_mark_missing_values_are_missing_in_predict(tmp_path):
 
 
 def test_a_video_is_resized_in_predict_as_in_training(tmp_path):
-    frames = (blobs(18, 40, 56, missing=False) * 15).clip(0, 255).astype("uint8")
-    first, *others = map(Image.fromarray, frames)
-    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    write_gif(tmp_path / "a.gif", (blobs(18, 40, 56, missing=False) * 15).clip(0, 255).astype("uint8"))
     train(tmp_path, VIDEO + "size = [24, 32]\n", tmp_path / "a.gif")
     assert predicted(tmp_path, tmp_path / "a.gif").shape == (4, 24, 32)
 

@@ -10,11 +10,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, VideoFrames, read_dataset
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
-from tests.helpers.data.own_data import WRITERS, blobs, write_hdf5, write_video
+from tests.helpers.data.own_data import WRITERS, blobs, write_gif, write_hdf5, write_pictures, write_video
 
 FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
 
@@ -113,15 +112,7 @@ def test_sequences_do_not_reach_over_gaps_in_time(tmp_path, caplog):
 def test_videos_gifs_and_image_folders_are_brightness(suffix, channels, tmp_path):
     frames = (blobs(12, 32, 32, missing=False) * 15).clip(0, 255).astype("uint8")
     path = tmp_path / f"clip{suffix}"
-    if suffix == ".mp4":
-        write_video(path, frames)
-    elif suffix == ".gif":
-        first, *others = map(Image.fromarray, frames)
-        first.save(path, save_all=True, append_images=others)
-    else:
-        path.mkdir()
-        for i, frame in enumerate(frames):
-            Image.fromarray(frame).save(path / f"{i:03}.png")
+    {".mp4": write_video, ".gif": write_gif, "": write_pictures}[suffix](path, frames)
     kind = VideoFrames(name="film", channels=channels)
     for data in (path, tmp_path):
         clip = kind.load(data, "train", 2, 3)[1]
@@ -255,9 +246,8 @@ def test_groups_are_read_from_a_file(kind, tmp_path):
         if kind is ArrayFrames:
             np.save(tmp_path / f"{name}.npy", np.full((9, 4, 4), i, "float32"))
         else:
-            frame = Image.fromarray(np.full((16, 16), 50 * i, "uint8"))
-            other = Image.fromarray(np.full((16, 16), 50 * i + 1, "uint8"))
-            frame.save(tmp_path / f"{name}.gif", save_all=True, append_images=[other, frame] * 4)
+            levels = np.array([50 * i, 50 * i + 1] * 4 + [50 * i], "uint8")
+            write_gif(tmp_path / f"{name}.gif", levels[:, None, None].repeat(16, 1).repeat(16, 2))
     suffix = ".npy" if kind is ArrayFrames else ".gif"
     lines = [f"{name}{suffix},{group}\n" for name, group in groups.items()]
     (tmp_path / "groups.csv").write_text("file,group\n" + "".join(lines))

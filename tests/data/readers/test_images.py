@@ -6,20 +6,9 @@ from PIL import Image
 
 from convrnn_zoo.data import ReadOptions, open_frames
 from convrnn_zoo.data.readers import FileError
-from tests.helpers.data.own_data import write_gif
+from tests.helpers.data.own_data import write_gif, write_video
 
-av = pytest.importorskip("av", reason="the extra video")
-
-
-def write_video(path, frames, codec):
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream(codec, rate=10)
-        stream.height, stream.width = frames.shape[1:]
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for frame in frames:
-            grey = av.VideoFrame.from_ndarray(np.repeat(frame[..., None], 3, -1), format="rgb24")
-            file.mux(stream.encode(grey))
-        file.mux(stream.encode())
+pytest.importorskip("av", reason="the extra video")
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mjpeg"), (".mkv", "mpeg4"), (".mp4", "mpeg4")])
@@ -38,27 +27,12 @@ def test_a_video_is_read_back_frame_by_frame(suffix, codec, tmp_path):
     assert read.amax() <= 1
 
 
-def test_a_damaged_or_empty_video_is_an_error_that_names_the_file(tmp_path):
+def test_a_video_that_is_cut_is_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "a.mp4"
-    for content in (b"broken", b""):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"a\.mp4.*video"):
-            open_frames(path)
-    write_video(path, np.zeros((4, 32, 32), dtype=np.uint8), "mpeg4")
+    write_video(path, np.zeros((4, 32, 32), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"a\.mp4"):
         open_frames(path)
-
-
-def test_images_of_a_folder_are_read_in_order_and_in_color_with_three_channels(tmp_path):
-    from PIL import Image
-
-    for i in range(3):
-        Image.fromarray(np.full((4, 5), 50 * i, dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    read = open_frames(tmp_path)
-    assert (read.read()[:, 0, 0, 0] * 255).round().tolist() == [0, 50, 100]
-    assert read.unit == ""
-    assert open_frames(tmp_path, ReadOptions(channels=3)).read().shape == (3, 3, 4, 5)
 
 
 def test_a_photograph_with_several_views_is_one_frame(tmp_path):

@@ -53,7 +53,7 @@ def write_video(path, frames, codec="mpeg4"):
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=10)
         stream.height, stream.width = frames.shape[1:]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for frame in frames:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(frame[..., None], 3, -1), format="rgb24")))
         file.mux(stream.encode())
