@@ -353,10 +353,11 @@ class _Opened(dict[int, Any]):
 
 def _read_labelled(open_dataset: Callable[[], tuple[xr.Dataset, Layout]], opened: _Opened, index: Any) -> np.ndarray:
     """Reads a part of a Dataset, which each process opens again, since handles of HDF5 do not survive a fork."""
-    if os.getpid() not in opened:
+    data = opened.get(os.getpid())
+    if data is None:
         opened.clear()
-        opened[os.getpid()] = open_dataset()[0]
-    data, (time, _, *place) = opened[os.getpid()], index
+        data = opened[os.getpid()] = open_dataset()[0]
+    time, _, *place = index
     return stack(data, data.data_vars, (time, *place))
 
 

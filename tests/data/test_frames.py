@@ -15,6 +15,7 @@ from convrnn_zoo.predict import forecast_files
 from convrnn_zoo.values.labels.axes import find_pixel_km
 from convrnn_zoo.values.labels.times import decode_times
 from convrnn_zoo.values.preprocessing import Variable
+from tests.helpers.data.own_data import write_dataset as write
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 6, 4, 5
@@ -148,15 +149,6 @@ def test_static_maps_and_series_are_variables_on_the_grid_of_the_frames():
 
 
 # ---- files -------------------------------------------------------------------------------------------------------
-def write(path, data):
-    if path.suffix == ".zarr":
-        pytest.importorskip("zarr", reason="the extra zarr")
-        data.to_zarr(path, consolidated=False)
-    else:
-        data.to_netcdf(path, engine="h5netcdf")
-    return path
-
-
 OTHERS = {
     "size": (lambda d: d.isel(time=slice(3, 6), lat=slice(2)), r"b\.nc.* 2 values of lat.* 4"),
     "unit": (lambda d: d.isel(time=slice(3, 6)).assign_attrs(units="K"), r"b\.nc.*'K'"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from convrnn_zoo.data import read_dataset, split_channels
+from tests.helpers.data.own_data import write_dataset
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 18, 6, 5
@@ -53,11 +54,8 @@ def write(path, data):
         )
     elif path.suffix == ".npy":
         np.save(path, expected(data))
-    elif path.suffix == ".zarr":
-        pytest.importorskip("zarr", reason="the extra zarr")
-        data.to_zarr(path, consolidated=False)
     else:
-        data.to_netcdf(path, engine="h5netcdf")
+        write_dataset(path, data)
     return path
 
 

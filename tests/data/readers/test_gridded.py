@@ -12,6 +12,7 @@ from convrnn_zoo import Preprocessing
 from convrnn_zoo.data import ArrayFrames, ReadOptions, open_frames, read_dataset
 from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.predict import to_dataset, write_dataset
+from tests.helpers.data.own_data import write_dataset as write
 
 xarray = pytest.importorskip("xarray", reason="the extra netcdf")
 STEPS, HEIGHT, WIDTH = 12, 5, 7
@@ -33,16 +34,6 @@ def rain(seed=0, dtype="float32"):
         attrs={"units": "mm/h"},
         name="rain",
     )
-
-
-def write(path, data):
-    """Writes a NetCDF-4, NetCDF-3 or Zarr file by its suffix."""
-    if path.suffix == ".zarr":
-        pytest.importorskip("zarr", reason="the extra zarr")
-        data.to_zarr(path, consolidated=False, zarr_format=2 if path.stem == "v2" else 3)
-    else:
-        data.to_netcdf(path, engine="scipy" if path.suffix == ".cdf" else "h5netcdf")
-    return path
 
 
 def read(path, **options):

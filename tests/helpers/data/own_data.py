@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pytest
 
 
 def blobs(steps=18, height=24, width=28, seed=0, missing=True):
@@ -35,6 +36,16 @@ def write_zarr(path, frames, step=5):
     times = group.create_array("time", shape=(len(frames),), dtype="int64")
     times[:] = np.arange(len(frames)) * step
     times.attrs["units"] = "minutes since 2020-01-01"
+
+
+def write_dataset(path, data):
+    """Writes a Dataset of xarray as a NetCDF-4, NetCDF-3 or Zarr file by its suffix, and returns the path."""
+    if path.suffix == ".zarr":
+        pytest.importorskip("zarr", reason="the extra zarr")
+        data.to_zarr(path, consolidated=False, zarr_format=2 if path.stem == "v2" else 3)
+    else:
+        data.to_netcdf(path, engine="scipy" if path.suffix == ".cdf" else "h5netcdf")
+    return path
 
 
 WRITERS = {
