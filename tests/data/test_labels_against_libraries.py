@@ -130,6 +130,14 @@ def test_sums_are_divided_by_the_bounds_of_their_times(minutes, is_uniform, cale
         shutil.rmtree(folder)
 
 
+def test_variables_with_and_without_a_level_have_the_same_bounds():
+    data, hour = rain().to_dataset(name="rain"), np.timedelta64(1, "h")
+    data = data.assign_coords(bnds=(("time", "nv"), np.stack([data.time - hour, data.time], 1)))
+    data.time.attrs["bounds"] = "bnds"
+    both = data.assign(snow=data.rain.expand_dims(height=[2.0]))
+    assert list(labelled_frames(both, variables=["rain", "snow"]).data_vars) == ["rain", "snow"]
+
+
 def test_files_with_and_without_bounds_are_not_joined(folder):
     for i, has_bounds in enumerate((True, False)):
         data = rain(start=f"2020-01-01T0{i}:00").to_dataset(name="rain")

@@ -384,7 +384,8 @@ def align(
                 f"{name} is on another grid: {label}[{i}] is {got}, and {expected} in the frames; interpolate it, or "
                 "select the same part"
             )
-    if "time" in axes and PERIOD in part.coords and PERIOD in first.coords and not part[PERIOD].equals(first[PERIOD]):
+    periods = [data[PERIOD].variable for data in (part, first) if "time" in axes and PERIOD in data.coords]
+    if len(periods) == 2 and not periods[0].equals(periods[1]):
         raise ValueError(f"{name} has other bounds of its times than the frames; select variables of the same bounds")
     maps = [find_maps(data) for data in (part, first)] if {"y", "x"} <= {*axes} & {*part.dims} else []
     for ours, theirs in zip(*maps, strict=False):
