@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import math
 import warnings
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from ..._extras import need
+from ..._extras import need, need_pyproj
 from ..._hdf5 import CheckedFile
 from ...values.labels.form import divide, part_shape
 from ..files import TIMES, FileError
@@ -79,6 +80,8 @@ class Array:
 
 def is_recognised(path: Path) -> bool:
     """Returns whether an installed engine of xarray recognises a file."""
+    with contextlib.suppress(ImportError):
+        need_pyproj()  # before engines load ecCodes
     return any(engine.guess_can_open(path) for engine in need("xarray", "netcdf").backends.list_engines().values())
 
 

@@ -1,6 +1,7 @@
 """Files with named dimensions are read through xarray: order of axes, selection, groups, packing, memory."""
 
 import pickle
+import subprocess
 import sys
 
 import h5py
@@ -146,6 +147,14 @@ def test_every_file_that_an_engine_recognises_is_read(tmp_path):
     path = write(tmp_path / "a.cdf", rain().isel(level=0, drop=True).to_dataset())
     other = path.rename(tmp_path / "archive.dat")
     np.testing.assert_array_equal(read(other)[:, 0], rain()[:, 0])
+
+
+@pytest.mark.slow
+def test_a_process_that_asks_all_engines_ends_without_a_crash(tmp_path):
+    """ecCodes and pyproj bring a libproj each, which crashed the process when it ended."""
+    write(tmp_path / "a.cdf", rain().isel(level=0, drop=True).to_dataset())
+    code = f"from convrnn_zoo.data import labelled_frames; labelled_frames({str(tmp_path / 'a.cdf')!r})"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_grib_files_without_their_engine_are_an_error_with_the_extra(tmp_path, monkeypatch):
