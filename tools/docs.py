@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import yaml
@@ -23,6 +24,7 @@ from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
+from convrnn_zoo.pretrained.builder import accepted_arguments
 from convrnn_zoo.pretrained.published import PUBLISHED, find_published
 from convrnn_zoo.pretrained.registry import entry_points
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
@@ -298,10 +300,25 @@ def networks(page: str) -> str:
 def _entries(names: Iterable[str]) -> str:
     parts = []
     for name in names:
-        about, _, rest = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")
-        takes = docstrings.markdown(" ".join(rest.partition("\n\n")[0].split()))
-        parts.append(f"### {name}\n\n{docstrings.markdown(about).strip()}" + (f"\n\nTakes {takes}" if takes else ""))
+        about = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")[0]
+        parts.append(f"### {name}\n\n{docstrings.markdown(about).strip()}\n\nTakes {arguments(name)}.")
     return "\n\n".join(parts)
+
+
+def arguments(name: str) -> str:
+    """Lists the arguments of a model with their defaults, which the constructor and what it is a partial of state."""
+    function = entry_points()[name]
+    with patch.object(sys.modules[function.__module__], "build_model", lambda constructor, *_, **__: constructor):
+        constructor: Any = function()
+    preset = {**constructor.keywords} if isinstance(constructor, partial) else {}
+    cls: Any = constructor.func if isinstance(constructor, partial) else constructor
+    parameters = [p for c in cls.__mro__ if "__init__" in vars(c) for p in inspect.signature(c).parameters.values()]
+    defaults = {p.name: p.default for p in reversed(parameters) if p.default is not p.empty} | preset
+    accepted = [n for n in accepted_arguments(constructor) or () if n not in ("device", "dtype")]
+    named = [n for n in accepted if n in defaults and (n != "num_classes" or defaults[n])]
+    listed = ", ".join(f"{n} ({defaults[n]!r})".replace("'", '"') for n in named)
+    listed += ", and the options of the layers" if {*accepted} - {*defaults} else ""
+    return f"{listed}; see {docstrings.markdown(f':class:`~{cls.__module__}.{cls.__name__}`').strip()}"
 
 
 def citation(page: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ..layers._run import Maps, prepare_weights, reference_step, run_loop
+from ..layers._run import Maps, prepare_weights, reference_step
 from ..layers._states import LayerStates
 from .spec import ExportError
 
@@ -93,20 +93,6 @@ def _owned(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-def repeat(step: Callable[[Maps], Maps], count: int, state: Maps) -> tuple[Tensor, Maps]:
-    """Runs ``state = step(state)`` `count` times. Returns stacked first tensors of the states and the last state."""
-    return graph_loop(lambda _, state: step(state), (torch.zeros(count),), state)
-
-
-def unroll(step: Step, xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
-    """Runs a step on sequences of a fixed number of steps, without a loop in the graph.
-
-    It is used for single steps, and after operations that compute sizes from data, where torch cannot convert a loop.
-    """
-    ys, state = run_loop(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
-    return torch.stack(ys), state
-
-
 # ---- shapes ----------------------------------------------------------------------------------------------------
 @contextmanager
 def fast_shapes() -> Iterator[None]:
@@ -160,8 +146,6 @@ def prepare_model(model: nn.Module, loop: Callable[..., Any] = graph_loop) -> An
             module.export_loop = loop
         if hasattr(module, "geometry") and max(module.geometry.stride) > 1:
             module.geometry = module.geometry._replace(explicit_padding=True)
-        if hasattr(module, "repeat"):
-            module.repeat = repeat
         if hasattr(module, "chunk_size"):
             module.chunk_size = None
     _replace_strided(model)

@@ -1,4 +1,4 @@
-"""Specifications of models of recurrent layers, and of single layers and cells; names of their states."""
+"""Specifications of models of recurrent layers and of images, and of single layers and cells; names of states."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,11 +11,11 @@ from ..layers import ConvRNNBase
 from ..layers._conv import same_padding
 from ..layers._states import LayerStates, name_tensors
 from ..models import AudioModel, ZooModel
-from ..models.base.blocks import Unroll, recurrent_layers
-from ..models.base.dense import DenseModel
+from ..models.base import DenseModel, Unroll, recurrent_layers, unroll_loop
 from ..models.base.lengths import POOLS, update_pool
 from ..models.rvm import RecurrentDecoderModel
-from .graph import advance, equations, graph_loop, prepare_model, state_suffixes, unroll
+from ..models.utae import ImageSeriesModel
+from .graph import advance, equations, graph_loop, prepare_model, state_suffixes
 from .spec import (
     BATCH,
     TIME,
@@ -237,7 +237,7 @@ class _StepNetwork(_Network):
 
 def recurrent_step(model: Any, options: ExportOptions) -> ExportSpec:
     """Returns the specification of one step of a recurrent model, layer or cell."""
-    net = _StepNetwork(model, options.size, unroll)
+    net = _StepNetwork(model, options.size, unroll_loop)
     if any(layer.num_directions > 1 for layer in net.layers):
         raise ExportError(
             "a bidirectional model reads a sequence from both ends and has no step form; export the sequence form"
@@ -261,3 +261,29 @@ def recurrent_step(model: Any, options: ExportOptions) -> ExportSpec:
 
     metadata = net.metadata(output="of all steps so far" if net.pool else "of this step")
     return ExportSpec({"": graph}, check_run, net.min_size, metadata)
+
+
+# ---- images and image series ----------------------------------------------------------------------------------
+def image_sequence(model: Any, options: ExportOptions) -> ExportSpec:
+    """Returns the specification of a model of images, or of image series."""
+    dtype, is_series = next(model.parameters()).dtype, isinstance(model, ImageSeriesModel)
+    frame = space(2, model.reduction)
+    inputs = [TensorSpec("input", [BATCH, *[TIME] * is_series, model.in_chans, *frame], dtype)]
+    if options.mask:
+        inputs.append(TensorSpec("mask", [BATCH, TIME], torch.bool))
+    elif is_series and options.lengths is not False:
+        inputs.append(TensorSpec("lengths", [BATCH], torch.int64))
+    outputs = [TensorSpec("output", [BATCH, model.num_classes or model.num_features, *frame], dtype)]
+    graph, call = GraphSpec(_Call(prepare_model(model)), inputs, outputs), _Call(model)
+    return ExportSpec.for_sequences(graph, lambda values: call(**values))
+
+
+class _Call(nn.Module):
+    """Calls a model with its inputs by name."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input: Tensor, **inputs: Tensor) -> tuple[Tensor]:
+        return (self.model(input, **inputs),)

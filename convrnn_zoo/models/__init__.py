@@ -5,9 +5,8 @@ Importing this package registers them with timm. To add an architecture, write i
 """
 # ruff: noqa: F401, I001
 
-from . import audio, bcdunet, convrnn, dgmr, digital_typhoon, e2vid, e3d_lstm, earthnet, encoder_forecaster, firenet
-from . import greenearthnet, irene, mau, mim, motionrnn, openstl, phydnet, prednet, predrnn, pyramid_forecaster, rvm
-from . import sa_convlstm, utae, vgg_video, video
+from . import audio, bcdunet, convrnn, dgmr, digital_typhoon, e2vid, e3d_lstm, earthnet, encoder_forecaster, irene
+from . import mau, mim, motionrnn, openstl, phydnet, prednet, predrnn, pyramid_forecaster, rvm, sa_convlstm, utae, video
 from .nowcast import network
 
 # These functions need the registered names.

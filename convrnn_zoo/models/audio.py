@@ -120,10 +120,5 @@ def audio_convrnn(pretrained: bool = False, **kwargs: Any) -> AudioModel:
     Arik, S. O. et al. (2017), Convolutional Recurrent Neural Networks for Small-Footprint Keyword Spotting,
     https://arxiv.org/abs/1703.05390, with two changes. The RNN is convolutional. No convolution runs over time, so that
     the model can process a stream.
-
-    Args:
-        rnn ("convgru"), in_chans (40), stem_channels (16), stem_kernel (5), stride (4), hidden_channels (32),
-        kernel_size (3), num_layers (2), bidirectional (False), num_classes (0), global_pool (None), drop_rate (0.0),
-        and the options of the layer; see :class:`~convrnn_zoo.models.audio.AudioModel`.
     """
     return build_model(AudioModel, "audio_convrnn", pretrained, **kwargs)

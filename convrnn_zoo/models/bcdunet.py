@@ -46,7 +46,6 @@ class BCDUNet(DenseModel):
         widths: channels of the maps, from the highest resolution to the lowest; at least two.
         dense_blocks: number of pairs of convolutions at the bottom. A pair reads the outputs of all earlier pairs.
         drop_rate: dropout after the last map of the encoder and after each dense block.
-        device, dtype: of the parameters.
 
     Shapes:
         images ``(N, C, H, W)`` to logits ``(N, K, H, W)``, or series ``(N, T, C, H, W)`` to ``(N, T, K, H, W)``. Images
@@ -119,8 +118,5 @@ def bcdunet_d3(pretrained: bool = False, **kwargs: Any) -> BCDUNet:
 
     Maps images ``(N, C, H, W)`` to logits of every pixel ``(N, K, H, W)``. After Azad, R. et al. (2019),
     https://arxiv.org/abs/1909.00166.
-
-    Args:
-        in_chans (3), num_classes (1), widths (64, 128, 256, 512), dense_blocks (3), drop_rate (0.5).
     """
     return build_model(BCDUNet, "bcdunet_d3", pretrained, **kwargs)

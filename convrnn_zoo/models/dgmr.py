@@ -161,7 +161,6 @@ class DGMR(EnsembleForecaster):
         noise_channels: channels of the noise, at most ``latent_channels / 32``.
         input_frames: number of input frames; shapes of weights depend on it.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
-        device, dtype: of the parameters.
 
     Example:
         >>> model = DGMR(context_channels=16, latent_channels=32, noise_channels=1).eval()
@@ -227,8 +226,5 @@ def dgmr(pretrained: bool = False, **kwargs: Any) -> DGMR:
     frames of 256×256 pixels and forecast the next 18 frames, at intervals of 5 minutes. ``model(x, noise=…)`` returns
     one member of an ensemble, and ``model.members(x, members=20, seed=0)`` returns 20. Ravuri et al. 2021,
     https://arxiv.org/abs/2104.00954, as in https://github.com/openclimatefix/skillful_nowcasting.
-
-    Args:
-        in_chans (1), context_channels (384), latent_channels (768), noise_channels (8), input_frames (4), horizon (18).
     """
     return build_model(DGMR, "dgmr", pretrained, **kwargs)

@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from ..layers._run import Loop, Maps
 from ..layers.variants import Conv2dReLUPeepholeLSTMCell
-from .base import FRAME_CFG, Forecaster, Unroll, build_model, feature_size, framewise, layer_widths, register_model
+from .base import (
+    FRAME_CFG,
+    Forecaster,
+    Unroll,
+    build_model,
+    feature_size,
+    framewise,
+    layer_widths,
+    register_model,
+    unroll_loop,
+)
 
 
 class WindowedConvLSTM(Forecaster):
@@ -27,7 +37,6 @@ class WindowedConvLSTM(Forecaster):
         img_size: height and width of the frames for which the peephole weights are stored, or one number for both. For
             frames of another size, the weights are resized bilinearly.
         horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
-        device, dtype: of the parameters.
 
     Example:
         >>> model = WindowedConvLSTM(hidden_channels=4, img_size=8)
@@ -35,8 +44,7 @@ class WindowedConvLSTM(Forecaster):
         (1, 2, 1, 8, 8)
     """
 
-    export_loop: Loop | None = None
-    """Function that replaces the loop over the forecast frames; the export sets it on a copy of the model."""
+    export_loop: Loop = staticmethod(unroll_loop)
 
     group_patterns: ClassVar[dict[str, Any]] = {
         "stem": r"^layers\.0\.cell\.weight_ih",
@@ -71,16 +79,8 @@ class WindowedConvLSTM(Forecaster):
     def forward(self, x: Tensor, horizon: int | None = None) -> Tensor:
         """Returns the forecast ``(N, horizon, C, H, W)`` of frames ``(N, T, C, H, W)``."""
         window, steps = self.check_frames("x", x).transpose(0, 1), self.check_horizon(horizon)
-        if self.export_loop is not None:
-            ys, _ = self.export_loop(
-                lambda _, state: self._advance(state[1]), (x.new_zeros(steps),), (x[:, -1], window)
-            )
-            return ys.transpose(0, 1)
-        frames = []
-        for _ in range(steps):
-            frame, window = self._advance(window)
-            frames.append(frame)
-        return torch.stack(frames, 1)
+        ys, _ = self.export_loop(lambda _, state: self._advance(state[1]), (x.new_zeros(steps),), (x[:, -1], window))
+        return ys.transpose(0, 1)
 
     def _advance(self, window: Tensor) -> Maps:
         """Returns the frame after a window ``(T, N, C, H, W)``, and the window that ends with it."""
@@ -102,8 +102,5 @@ def convlstm_digital_typhoon(pretrained: bool = False, **kwargs: Any) -> Windowe
     Maps 12 hourly infrared images of a typhoon ``(N, 12, 1, H, W)`` to the next 12. Values are brightness temperatures,
     from 170 to 300 K, scaled to 0 to 1. Kitamoto et al. 2023, https://arxiv.org/abs/2311.02665. See
     :class:`~convrnn_zoo.models.digital_typhoon.WindowedConvLSTM`.
-
-    Args:
-        in_chans (1), hidden_channels (128), kernel_size (3), num_layers (3), img_size (128), horizon (12).
     """
     return build_model(WindowedConvLSTM, "convlstm_digital_typhoon", pretrained, **kwargs)

@@ -1,17 +1,97 @@
-"""E2VID: images from the events of an event camera, by a U-Net with convolutional LSTMs in its encoder."""
+"""Images from the events of an event camera: FireNet, and E2VID, a U-Net with convolutional LSTMs."""
 
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from .. import _checks as check
 from ..layers._states import split_levels
-from ..layers.variants import Conv2dOneBiasLSTM
-from .base import RecurrentDenseModel, build_model, framewise, register_model, run_padded
-from .firenet import ResidualBlock
+from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
+from .base import RecurrentDenseModel, build_model, framewise, odd_kernel, register_model, run_padded
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with a shortcut, ``relu(x + conv2(relu(conv1(x))))``; with batch norms if `norm` is set."""
+
+    def __init__(self, channels: int, kernel_size: int, norm: bool = False, **factory: Any) -> None:
+        super().__init__()
+        options: Any = {"padding": kernel_size // 2, "bias": not norm, **factory}
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, kernel_size, **options) for _ in "12")
+        self.norm1, self.norm2 = (nn.BatchNorm2d(channels, **factory) if norm else nn.Identity() for _ in "12")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns maps of the same shape as `x` ``(N, C, H, W)``."""
+        return (x + self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))).relu()
+
+
+class FireNet(RecurrentDenseModel):
+    """Reconstructs images from voxel grids of events: a convolution, two ConvGRUs and two residual blocks.
+
+    The order is convolution, ConvGRU, residual block, ConvGRU, residual block, and the head: a 1×1 convolution without
+    an activation. No layer reduces the resolution, so that frames may have any size.
+
+    Args:
+        in_chans: temporal bins of a voxel grid, see :func:`convrnn_zoo.data.voxel_grid`.
+        num_classes: outputs per pixel; 1 for the brightness, 0 for features.
+        hidden_channels, kernel_size: of all layers before the head.
+
+    Shapes:
+        voxel grids ``(N, T, B, H, W)`` or one grid per sequence ``(N, B, H, W)`` to images ``(N, T, 1, H, W)`` or
+        ``(N, 1, H, W)``. With `lengths` ``(N,)``, the state is that after each sequence's end; features of padding are
+        0.
+
+    Example:
+        >>> model = FireNet(hidden_channels=4).eval()
+        >>> grids = torch.randn(1, 5, 5, 20, 30)
+        >>> first, state = model.forward_sequence(grids[:, :3])
+        >>> torch.allclose(model(grids[:, 3:], state), model(grids)[:, 3:], atol=1e-6)
+        True
+    """
+
+    group_patterns: ClassVar[dict[str, Any]] = {"stem": r"^stem", "blocks": [(r"^(?:rnns|blocks)\.(\d+)", None)]}
+    input_weights = ("stem.weight",)
+
+    def __init__(
+        self,
+        in_chans: int = 5,
+        num_classes: int = 1,
+        hidden_channels: int = 16,
+        kernel_size: int = 3,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_chans)
+        self.num_features = width = check.positive_int("hidden_channels", hidden_channels)
+        factory: Any = {"device": device, "dtype": dtype}
+        self.stem = nn.Conv2d(in_chans, width, odd_kernel(kernel_size), padding=kernel_size // 2, **factory)
+        self.rnns: Any = nn.ModuleList(
+            Conv2dOneBiasGRU(width, width, kernel_size, batch_first=True, **factory) for _ in range(2)
+        )
+        self.blocks = nn.ModuleList(ResidualBlock(width, kernel_size, **factory) for _ in "12")
+        self.reset_classifier(num_classes)
+
+    def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
+        y, states = framewise(self.stem, x).relu(), []
+        for rnn, block, before in zip(self.rnns, self.blocks, split_levels(hx, len(self.rnns)), strict=True):
+            [h], state = run_padded(partial(rnn.forward_layers, hx=before), y, lengths)
+            states.append(state)
+            y = framewise(block, h)
+        return [y], states
+
+
+@register_model(cfg={"input_size": (5, 180, 240), "num_classes": 1, "first_conv": "stem"})
+def firenet(pretrained: bool = False, **kwargs: Any) -> FireNet:
+    """FireNet: images from an event camera, one for each voxel grid of events.
+
+    Maps voxel grids ``(N, T, 5, H, W)`` to images ``(N, T, 1, H, W)`` whose values are about 0 to 1; clamp them.
+    Scheerlinck et al. 2020, https://openaccess.thecvf.com/content_WACV_2020/html/Scheerlinck_Fast_Image_Reconstruction_with_an_Event_Camera_WACV_2020_paper.html
+    37,777 parameters.
+    """
+    return build_model(FireNet, "firenet", pretrained, **kwargs)
+
 
 UPSAMPLINGS = ("bilinear", "transposed")
 NORMS = ("batch", "none")
@@ -36,10 +116,9 @@ class E2VID(RecurrentDenseModel):
             faster and leaves a checkerboard pattern.
         norm: ``"batch"`` norms after all convolutions but the first, or ``"none"``.
         final_activation: ``"sigmoid"`` of the output, or ``"none"``.
-        device, dtype: of the parameters.
 
     Shapes:
-        those of :class:`~convrnn_zoo.models.firenet.FireNet`.
+        those of :class:`~convrnn_zoo.models.e2vid.FireNet`.
 
     Example:
         >>> model = E2VID(hidden_channels=4, num_levels=2).eval()
@@ -68,8 +147,6 @@ class E2VID(RecurrentDenseModel):
         super().__init__(in_chans)
         self.num_features = check.positive_int("hidden_channels", hidden_channels)
         levels = range(check.positive_int("num_levels", num_levels))
-        if check.positive_int("kernel_size", kernel_size) % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, so that sizes are halved and doubled, got {kernel_size}")
         self.upsampling = check.choice("upsampling", upsampling, UPSAMPLINGS)
         self.norm = check.choice("norm", norm, NORMS)
         self.final_activation = check.choice("final_activation", final_activation, ACTIVATIONS)
@@ -77,15 +154,14 @@ class E2VID(RecurrentDenseModel):
         self.reduction = self.state_reductions[-1]
         factory: Any = {"device": device, "dtype": dtype}
         widths = [hidden_channels * 2**i for i in range(num_levels + 1)]
-        padded: Any = {"kernel_size": kernel_size, "padding": kernel_size // 2, **factory}
+        padded: Any = {"kernel_size": odd_kernel(kernel_size), "padding": kernel_size // 2, **factory}
         convolution: type[nn.Module] = nn.Conv2d
         up = padded
         if upsampling == "transposed":
             convolution, up = nn.ConvTranspose2d, {**padded, "stride": 2, "output_padding": 1}
         self.stem = nn.Conv2d(in_chans, hidden_channels, **padded)
         self.downs = nn.ModuleList(self._conv(nn.Conv2d, chs, **padded, stride=2) for chs in pairwise(widths))
-        options: Any = {"batch_first": True, **factory}
-        self.rnns = nn.ModuleList(Conv2dOneBiasLSTM(width, width, 3, **options) for width in widths[1:])
+        self.rnns: Any = nn.ModuleList(Conv2dOneBiasLSTM(w, w, 3, batch_first=True, **factory) for w in widths[1:])
         blocks = range(check.positive_int("num_blocks", num_blocks))
         self.blocks = nn.ModuleList(ResidualBlock(widths[-1], 3, norm == "batch", **factory) for _ in blocks)
         self.ups = nn.ModuleList(self._conv(convolution, chs, **up) for chs in pairwise(widths[::-1]))
@@ -108,9 +184,8 @@ class E2VID(RecurrentDenseModel):
         return {"stem": r"^stem", "blocks": [(r"^(?:downs|rnns)\.(\d+)", None), *blocks, *ups]}
 
     def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
-        maps, states = [framewise(self.stem, x).relu()], []
-        parts: Any = zip(self.downs, self.rnns, split_levels(hx, len(self.rnns)), strict=True)
-        for down, rnn, before in parts:
+        maps, states = [framewise(self.stem, x).relu()], list[Any]()
+        for down, rnn, before in zip(self.downs, self.rnns, split_levels(hx, len(self.rnns)), strict=True):
             [h], state = run_padded(partial(rnn.forward_layers, hx=before), framewise(down, maps[-1]).relu(), lengths)
             states.append(state)
             maps.append(h)
@@ -137,9 +212,5 @@ def e2vid(pretrained: bool = False, **kwargs: Any) -> E2VID:
 
     Maps voxel grids ``(N, T, 5, H, W)`` to images ``(N, T, 1, H, W)`` with values from 0 to 1; height and width are
     multiples of 8. Rebecq et al. 2019, https://arxiv.org/abs/1906.07165. 10,712,098 parameters.
-
-    Args:
-        in_chans (5), num_classes (1), hidden_channels (32), num_levels (3), num_blocks (2), kernel_size (5), upsampling
-        ("bilinear"), norm ("batch"), final_activation ("sigmoid"); see :class:`~convrnn_zoo.models.e2vid.E2VID`.
     """
     return build_model(E2VID, "e2vid", pretrained, **kwargs)

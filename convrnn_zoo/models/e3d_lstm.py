@@ -77,8 +77,5 @@ def e3d_lstm(pretrained: bool = False, **kwargs: Any) -> E3DLSTM:
     Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 35.97, MAE 78.28, SSIM .9320; after 2000 epochs:
     MSE 24.07, MAE 77.49, SSIM .9436. See :class:`~convrnn_zoo.models.e3d_lstm.E3DLSTM` for the differences from the
     paper.
-
-    Args:
-        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64), and max_memories (None).
     """
     return build_model(E3DLSTM, "e3d_lstm", pretrained, **kwargs)

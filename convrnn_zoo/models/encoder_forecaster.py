@@ -155,10 +155,6 @@ def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
 
     Maps frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of the product of
     `patch_size` and all `strides`. Shi et al. 2015, section 3.3, https://arxiv.org/abs/1506.04214.
-
-    Args:
-        those of :class:`~convrnn_zoo.models.encoder_forecaster.ConvRNNForecaster`, with patch_size (4), and the options
-        of :class:`~convrnn_zoo.layers.Conv2dGRU`.
     """
     return build_model(partial(ConvRNNForecaster, Conv2dGRU, patch_size=4), "convgru_forecaster", pretrained, **kwargs)
 
@@ -166,15 +162,20 @@ def convgru_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForeca
 @register_model(cfg=FRAME_CFG)
 def convlstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    constructor = partial(ConvRNNForecaster, Conv2dLSTM, patch_size=4)
-    return build_model(constructor, "convlstm_forecaster", pretrained, **kwargs)
+    return build_model(
+        partial(ConvRNNForecaster, Conv2dLSTM, patch_size=4), "convlstm_forecaster", pretrained, **kwargs
+    )
 
 
 @register_model(cfg=FRAME_CFG)
 def convpeepholelstm_forecaster(pretrained: bool = False, **kwargs: Any) -> ConvRNNForecaster:
     """:func:`convgru_forecaster` with Conv2dPeepholeLSTM layers; Shi et al. 2015, https://arxiv.org/abs/1506.04214."""
-    constructor = partial(ConvRNNForecaster, Conv2dPeepholeLSTM, patch_size=4)
-    return build_model(constructor, "convpeepholelstm_forecaster", pretrained, **kwargs)
+    return build_model(
+        partial(ConvRNNForecaster, Conv2dPeepholeLSTM, patch_size=4),
+        "convpeepholelstm_forecaster",
+        pretrained,
+        **kwargs,
+    )
 
 
 @register_model(cfg=FRAME_CFG)
@@ -201,10 +202,6 @@ def convlstm_shi2015_mnist_5x5_256(pretrained: bool = False, **kwargs: Any) -> C
     kernel and the channels of each layer. The state-to-state kernel is 5×5, or 1×1 if the input-to-state kernel is 9×9.
     Inputs are those of :func:`convgru_forecaster`; the outputs are logits for the paper's cross-entropy.
     https://arxiv.org/abs/1506.04214. Published, 10 input and 10 forecast frames: cross-entropy 3887.94 per sequence.
-
-    Args:
-        those of :func:`convgru_forecaster`; the defaults of hidden_channels, kernel_size, hidden_kernel_size,
-        num_layers, patch_size (4) and horizon (10) are those of this network.
     """
     return _shi2015("convlstm_shi2015_mnist_5x5_256", pretrained, kwargs, hidden_channels=[256])
 

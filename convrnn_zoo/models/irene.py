@@ -23,7 +23,6 @@ class ConvGRUEnsemble(EnsembleForecaster):
         num_blocks: number of levels; height and width of frames must be multiples of 2**num_blocks.
         kernel_size: kernel of every convolution.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
-        device, dtype: of the parameters.
 
     Example:
         >>> model = ConvGRUEnsemble(num_blocks=2)
@@ -88,8 +87,5 @@ def convgru_irene(pretrained: bool = False, **kwargs: Any) -> ConvGRUEnsemble:
     one member, and ``model.members(x, members=20, seed=0)`` returns 20; see
     :class:`~convrnn_zoo.models.irene.ConvGRUEnsemble`. Fondazione Bruno Kessler, https://huggingface.co/it4lia/irene;
     the cell is that of Ballas et al. 2016, https://arxiv.org/abs/1511.06432.
-
-    Args:
-        in_chans (1), num_blocks (5), kernel_size (3), horizon (12).
     """
     return build_model(ConvGRUEnsemble, "convgru_irene", pretrained, **kwargs)

@@ -30,7 +30,6 @@ class MAU(AutoregressiveForecaster):
         residual: whether each unit adds its input to its spatial state; OpenSTL's ``cell_mode="residual"``.
         recall: whether the encoder's maps are added to the decoder's; OpenSTL's ``model_mode="recall"``.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
-        device, dtype: of the parameters.
     """
 
     group_patterns: ClassVar[dict[str, Any]] = {
@@ -68,17 +67,16 @@ class MAU(AutoregressiveForecaster):
         self.num_features, self.recall = width, check.boolean("recall", recall)
         self.stem = stage(nn.Conv2d, self.folded_in, width, 1, 1, 0, **factory)
         self.downs = nn.ModuleList(stage(nn.Conv2d, width, width, 3, 2, 1, **factory) for _ in range(halvings))
-        self.layers = nn.ModuleList(
+        self.layers: Any = nn.ModuleList(
             MAUCell(width, kernel_size, tau=tau, map_size=size, residual=residual, **factory) for _ in widths
         )
         ups = [stage(nn.ConvTranspose2d, width, width, 3, 2, 1, 1, **factory) for _ in range(halvings)]
         self.ups = nn.ModuleList(up if i < halvings - 1 else up[0] for i, up in enumerate(ups))
         self.head = nn.Conv2d(width, folded, 1, **factory)
 
-    def start(self, x: Tensor) -> Maps:
-        edge = 2 ** len(self.downs)
-        zeros = x.new_zeros(len(x), self.num_features, x.shape[-2] // edge, x.shape[-1] // edge)
-        return (zeros,) * sum(len(layer.state_names(None)) for layer in self.layers)  # type: ignore[operator, misc]
+    def state_sizes(self) -> dict[str, tuple[int, int]]:
+        names = [f"{name}_l{i}" for i, layer in enumerate(self.layers) for name in layer.state_names(None)]
+        return dict.fromkeys(names, (self.num_features, 2 ** len(self.downs)))
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         x = self.stem(x)
@@ -106,8 +104,5 @@ def mau(pretrained: bool = False, **kwargs: Any) -> MAU:
     Chang et al. 2021, https://proceedings.neurips.cc/paper/2021/hash/e25cfa90f04351958216f97e3efdabe9-Abstract.html.
     Published by OpenSTL on Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 26.86, MAE 78.22, SSIM
     .9398; after 2000 epochs: MSE 22.25, MAE 67.96, SSIM .9511. Height and width of frames are multiples of 4.
-
-    Args:
-        those of :class:`~convrnn_zoo.models.mau.MAU`.
     """
     return build_model(MAU, "mau", pretrained, **kwargs)

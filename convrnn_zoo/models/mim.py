@@ -1,6 +1,6 @@
 """Memory In Memory (MIM)."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,10 @@ class MIM(PredRNN):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        like, width, blocks = self.head.weight, self.widths[0], len(self.widths) - 1
-        mim_s: Any = self.layers[1].stationary
-        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
-        sizes = {"map_size": mim_s.map_size, "norm_size": mim_s.norm_size}
-        self.differences = nn.ModuleList(
-            MIMCell(width, width, mim_s.kernel_size, **shared_options(mim_s), **sizes, **factory) for _ in range(blocks)
-        )
+        width, mim_s = self.widths[0], cast(Any, self.layers[1].stationary)
+        options: Any = {**shared_options(mim_s), "map_size": mim_s.map_size, "norm_size": mim_s.norm_size}
+        cells = (MIMCell(width, width, mim_s.kernel_size, **options) for _ in self.widths[1:])
+        self.differences = nn.ModuleList(cells).to(self.head.weight)
 
     def layer(self, index: int, in_channels: int, channels: int, kernel_size: int, **factory: Any) -> nn.Module:
         if index:
@@ -77,8 +74,5 @@ def mim(pretrained: bool = False, **kwargs: Any) -> MIM:
     here. Wang et al. 2019, https://arxiv.org/abs/1811.07490. Published by OpenSTL on Moving MNIST after 200 epochs, 10
     input and 10 forecast frames: MSE 22.55, MAE 69.97, SSIM .9498; after 2000 epochs: MSE 14.73, MAE 52.31, SSIM .9678.
     OpenSTL's scores were computed with memories that it never resets; see :class:`~convrnn_zoo.models.mim.MIM`.
-
-    Args:
-        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with img_size (64).
     """
     return build_model(MIM, "mim", pretrained, **kwargs)

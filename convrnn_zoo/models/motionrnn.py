@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..layers._run import Maps
 from ..layers.motiongru import MotionGRUCell, MotionHighwaySTLSTMCell
-from .base import FRAME_CFG, StackedCells, build_model, register_model
+from .base import FRAME_CFG, StackedCells, build_model, odd_kernel, register_model
 
 
 class MotionUnit(nn.Module):
@@ -81,27 +81,22 @@ class MotionPredRNN(StackedCells):
         **kwargs: Any,
     ) -> None:
         super().__init__(in_chans, hidden_channels, kernel_size, *args, **kwargs)
-        width, like = self.widths[0], self.head.weight
+        width = self.widths[0]
         if width % 4:
             raise ValueError(f"hidden_channels must be a multiple of 4, got {width}: motion has a quarter")
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}: the encoder halves the map")
         self.reduction *= 2
-        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         head = self.head
         del self.head
-        self.highway = nn.Conv2d(self.folded_in, width, 1, bias=False, **factory)
-        self.motions = nn.ModuleList(MotionUnit(width, kernel_size, **factory) for _ in self.widths[1:])
+        self.highway = nn.Conv2d(self.folded_in, width, 1, bias=False).to(head.weight)
+        self.motions: Any = nn.ModuleList(MotionUnit(width, odd_kernel(kernel_size)) for _ in self.widths[1:]).to(
+            head.weight
+        )
         self.head = head  # after the motions, since it is the last to run
 
-    def state_names(self) -> list[str]:
+    def state_sizes(self) -> dict[str, tuple[int, int]]:
+        size = self.motions[0].motion.out_channels, 2
         motions = [f"{name}_l{i}" for i in range(len(self.motions)) for name in MotionGRUCell.states]
-        return [*super().state_names(), *motions]
-
-    def start(self, x: Tensor) -> Maps:
-        motion: Any = self.motions[0].motion
-        offsets = x.new_zeros(x.shape[0], motion.out_channels, x.shape[-2] // 2, x.shape[-1] // 2)
-        return (*super().start(x), *(offsets,) * (2 * len(self.motions)))
+        return super().state_sizes() | dict.fromkeys(motions, size)
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         cells = 2 * len(self.widths)
@@ -126,8 +121,5 @@ def motionrnn_predrnn(pretrained: bool = False, **kwargs: Any) -> MotionPredRNN:
 
     The authors' code has as many parameters. Inputs are those of :func:`~convrnn_zoo.models.predrnn.predrnn`, but
     height and width are multiples of twice the patch size. Wu et al. 2021, https://arxiv.org/abs/2103.02243.
-
-    Args:
-        those of :func:`~convrnn_zoo.models.predrnn.predrnn`, with hidden_channels (64).
     """
     return build_model(MotionPredRNN, "motionrnn_predrnn", pretrained, **kwargs)

@@ -46,7 +46,6 @@ class PhyDNet(AutoregressiveForecaster):
         stem_channels: channels at half the size of the frame.
         filters, filter_size: of the physical cell, see :class:`~convrnn_zoo.layers.phycell.PhyCell`.
         in_chans, horizon, **kwargs: as for :class:`~convrnn_zoo.Forecaster`.
-        device, dtype: of the parameters.
     """
 
     group_patterns: ClassVar[dict[str, Any]] = {
@@ -95,10 +94,9 @@ class PhyDNet(AutoregressiveForecaster):
             nn.ConvTranspose2d(stem, in_chans, 3, last, 1, output_padding=last - 1, **factory),
         )
 
-    def start(self, x: Tensor) -> Maps:
-        size = [s // self.reduction for s in x.shape[-2:]]
-        widths = [self.widths[-1], *(width for width in self.widths for _ in range(2))]
-        return tuple(x.new_zeros(len(x), width, *size) for width in widths)
+    def state_sizes(self) -> dict[str, tuple[int, int]]:
+        layers = {f"{name}_l{i}": (width, self.reduction) for i, width in enumerate(self.widths) for name in "hc"}
+        return {"physics": (self.widths[-1], self.reduction), **layers}
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         x = self.stem(x)
@@ -134,8 +132,6 @@ def phydnet(pretrained: bool = False, **kwargs: Any) -> PhyDNet:
     from 0 to 1. Le Guen et al. 2020, https://arxiv.org/abs/2003.01460. Published by OpenSTL on Moving MNIST after 200
     epochs, 10 input and 10 forecast frames: MSE 28.19, MAE 78.64, SSIM .9374; after 2000 epochs: MSE 20.35, MAE 61.47,
     SSIM .9559.
-
-    Args:
-        those of :class:`~convrnn_zoo.models.phydnet.PhyDNet`, which also describes the additional loss.
+    :class:`~convrnn_zoo.models.phydnet.PhyDNet` also describes the additional loss.
     """
     return build_model(PhyDNet, "phydnet", pretrained, **kwargs)

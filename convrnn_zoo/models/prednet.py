@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import _checks as check
-from ..layers._run import Loop, Maps, run_loop
+from ..layers._run import Loop, Maps
 from ..layers._states import check_encoded
-from .base import FRAME_CFG, Forecaster, build_model, layer_widths, register_model
+from .base import FRAME_CFG, Forecaster, build_model, layer_widths, odd_kernel, register_model, unroll_loop
 
 
 class PredNet(Forecaster):
@@ -38,7 +37,6 @@ class PredNet(Forecaster):
             one number for four layers.
         kernel_size: kernel of every convolution.
         horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`.
-        device, dtype: of the parameters.
 
     Example:
         >>> model = PredNet(hidden_channels=[4, 8])
@@ -46,8 +44,7 @@ class PredNet(Forecaster):
         (1, 2, 1, 8, 8)
     """
 
-    export_loop: Loop | None = None
-    """Function that replaces the loop over time; the export sets it on a copy of the model."""
+    export_loop: Loop = staticmethod(unroll_loop)
 
     def __init__(
         self,
@@ -61,9 +58,8 @@ class PredNet(Forecaster):
     ) -> None:
         hidden = layer_widths(hidden_channels, 4)
         super().__init__(in_chans, horizon, 2 ** len(hidden), num_classes)
-        if check.positive_int("kernel_size", kernel_size) % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, so that maps keep their size, got {kernel_size}")
-        options: Any = {"kernel_size": kernel_size, "padding": kernel_size // 2, "device": device, "dtype": dtype}
+        kernel = odd_kernel(kernel_size)
+        options: Any = {"kernel_size": kernel, "padding": kernel // 2, "device": device, "dtype": dtype}
         self.widths = [self.in_chans, *hidden]
         above = [*hidden, 0]
         self.gates = nn.ModuleList(
@@ -96,26 +92,19 @@ class PredNet(Forecaster):
             zeros = [x.new_zeros(x.shape[0], *size) for size in sizes]
             state = (zeros[0], *zeros, *zeros, *(torch.cat([z, z], 1) for z in zeros))
         state = self._check_state(state)
-        return self._run(lambda frame, state: self._advance(frame[0], state), x.transpose(0, 1), state)[1]
+        return self.export_loop(lambda frame, state: self._advance(frame[0], state), (x.transpose(0, 1),), state)[1]
 
     def decode(self, state: Maps, horizon: int | None = None) -> Tensor:
         """Forecasts ``(N, horizon, C, H, W)`` from the state of :meth:`encode`."""
         state = self._check_state(state)
         empty = state[0].new_zeros(self.check_horizon(horizon))
-        frames, _ = self._run(lambda _, state: self._advance(state[0], state), empty, state)
+        frames, _ = self.export_loop(lambda _, state: self._advance(state[0], state), (empty,), state)
         return frames.transpose(0, 1)
 
     def _check_state(self, state: Maps) -> Maps:
         is_state = isinstance(state, tuple | list) and len(state) == 1 + 3 * len(self.widths)
         check_encoded(type(self).__name__, state, is_state)
         return tuple(state)
-
-    def _run(self, step: Any, xs: Tensor, state: Maps) -> tuple[Tensor, Maps]:
-        """Returns the predictions of all steps, stacked, and the last state."""
-        if self.export_loop is not None:
-            return self.export_loop(step, (xs,), state)
-        ys, state = run_loop(step, [(x,) for x in xs], state)
-        return torch.stack(ys), state
 
     def _advance(self, frame: Tensor, state: Maps) -> Maps:
         n, above = len(self.widths), frame.new_zeros(0)
@@ -147,8 +136,5 @@ def prednet(pretrained: bool = False, **kwargs: Any) -> PredNet:
     of 16. Lotter et al. 2017, https://arxiv.org/abs/1605.08104. Published by OpenSTL on Moving MNIST after 200 epochs,
     10 input and 10 forecast frames: MSE 161.38, MAE 201.16, SSIM .7783; after 2000 epochs: MSE 31.85, MAE 90.01, SSIM
     .9273. See :class:`~convrnn_zoo.models.prednet.PredNet`.
-
-    Args:
-        in_chans (1), hidden_channels ((32, 64, 128, 256)), kernel_size (3), horizon (10).
     """
     return build_model(PredNet, "prednet", pretrained, **kwargs)

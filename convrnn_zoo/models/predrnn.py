@@ -11,6 +11,20 @@ from ..layers.stlstm import STLSTMCell
 from .base import FRAME_CFG, Delta, StackedCells, build_model, register_model, shared_options
 
 
+def run_stlstms(
+    layers: nn.ModuleList, x: Tensor, state: Maps, adapter: nn.Module | None = None
+) -> tuple[Tensor, Maps, list[Delta]]:
+    """Returns h of the last ST-LSTM cell, the next states ``(h, c, h, c, …, m)``, and the deltas for an adapter."""
+    *cells, m = state
+    new: list[Tensor] = []
+    deltas: list[Delta] = []
+    for i, layer in enumerate(layers):
+        x, c, m, *delta = layer(x, (*cells[2 * i : 2 * i + 2], m), return_deltas=True)
+        new += [x, c]
+        deltas += [(adapter(delta[0]), adapter(delta[1]))] if adapter is not None else []
+    return x, (*new, m), deltas
+
+
 class PredRNN(StackedCells):
     """A stack of ST-LSTM cells; their second memory m passes through all layers and then to the next step.
 
@@ -27,18 +41,8 @@ class PredRNN(StackedCells):
     memories: ClassVar[tuple[str, ...]] = ("m",)
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
-        y, new, _ = self._run_layers(x, state)
-        return y, new
-
-    def _run_layers(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
-        new: list[Tensor] = []
-        deltas: list[Delta] = []
-        m = state[-1]
-        for i, layer in enumerate(self.layers):
-            x, c, m, to_c, to_m = layer(x, (*state[2 * i : 2 * i + 2], m), return_deltas=True)
-            new += [x, c]
-            deltas.append((to_c, to_m))
-        return self.head(x), (*new, m), deltas
+        x, new, _ = run_stlstms(self.layers, x, state)
+        return self.head(x), new
 
 
 class PredRNNv2(PredRNN):
@@ -60,12 +64,11 @@ class PredRNNv2(PredRNN):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        like = self.head.weight
-        self.adapter = nn.Conv2d(self.widths[0], self.widths[0], 1, bias=False, device=like.device, dtype=like.dtype)
+        self.adapter = nn.Conv2d(self.widths[0], self.widths[0], 1, bias=False).to(self.head.weight)
 
     def advance_with_deltas(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps, list[Delta]]:
-        y, new, deltas = self._run_layers(x, state)
-        return y, new, [(self.adapter(to_c), self.adapter(to_m)) for to_c, to_m in deltas]
+        x, new, deltas = run_stlstms(self.layers, x, state, self.adapter)
+        return self.head(x), new, deltas
 
 
 @register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
@@ -76,10 +79,6 @@ def predrnn(pretrained: bool = False, **kwargs: Any) -> PredRNN:
     model reads each forecast frame to forecast the next. Wang et al. 2017, table 1,
     https://proceedings.neurips.cc/paper/2017/hash/e5f6ad6ce374177eef023bf5d0c018b6-Abstract.html. Published by OpenSTL
     on Moving MNIST after 200 epochs, 10 input and 10 forecast frames: MSE 23.97.
-
-    Args:
-        in_chans (1), hidden_channels (128), kernel_size (5), num_layers (4), patch_size (4), layer_norm (False),
-        img_size (None, which means 64 with layer_norm), horizon (10).
     """
     return build_model(PredRNN, "predrnn", pretrained, **kwargs)
 
@@ -111,10 +110,9 @@ class PredRNNPP(PredRNN):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         first: Any = self.layers[0]
-        width, kernel, like = self.widths[0], first.kernel_size, self.head.weight
-        factory: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
         options = {**shared_options(first), "zoneout": first.zoneout[0]}
-        self.highway = GradientHighwayCell(width, width, kernel, **options, **factory)
+        highway = GradientHighwayCell(self.widths[0], self.widths[0], first.kernel_size, **options)
+        self.highway = highway.to(self.head.weight)
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         *cells, m, z = state

@@ -137,10 +137,6 @@ def convlstm_ef(pretrained: bool = False, **kwargs: Any) -> NormedForecaster:
     ``(N, horizon, C, H, W)``; height and width are multiples of 4. The model follows the widely used code for Moving
     MNIST, https://github.com/jhhuang96/ConvLSTM-PyTorch, without the unused input weights of its first decoder layer.
     The order of the forecaster's layers is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
-
-    Args:
-        in_chans (1), hidden_channels ((64, 96, 96)), kernel_size (5), stem_channels (16), horizon (10), out_chans
-        (None), static_chans (0), future_chans (0).
     """
     return build_model(partial(NormedForecaster, Conv2dGroupNormLSTMCell), "convlstm_ef", pretrained, **kwargs)
 
@@ -205,10 +201,6 @@ def convgru_hko7(pretrained: bool = False, **kwargs: Any) -> RadarForecaster:
     Layers with 64, 192 and 192 channels at 1/5, 1/15 and 1/30 of the resolution. Maps frames ``(N, T, C, H, W)`` to
     ``(N, horizon, C, H, W)``; height and width are multiples of 30. The benchmark forecasts 20 frames from 5, all with
     480×480 pixels and at intervals of 6 minutes. Shi et al. 2017, appendix, https://arxiv.org/abs/1706.03458.
-
-    Args:
-        in_chans (1), hidden_channels ((64, 192, 192)), stem_channels (8), horizon (20), out_chans (None), static_chans
-        (0), future_chans (0).
     """
     return build_model(partial(RadarForecaster, False), "convgru_hko7", pretrained, **kwargs)
 
@@ -275,9 +267,5 @@ def convgru_pyramid(pretrained: bool = False, **kwargs: Any) -> PatchPyramidFore
 
     Maps frames ``(N, T, C, H, W)`` to ``(N, horizon, C, H, W)``; height and width are multiples of 8. The order of the
     forecaster's layers is that of Shi et al. 2017, https://arxiv.org/abs/1706.03458.
-
-    Args:
-        in_chans (1), hidden_channels ((64, 128)), kernel_size (3), patch_size (4), horizon (10), out_chans (None),
-        static_chans (0), future_chans (0).
     """
     return build_model(PatchPyramidForecaster, "convgru_pyramid", pretrained, **kwargs)

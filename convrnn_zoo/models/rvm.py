@@ -304,14 +304,8 @@ def rvm_mobilenetv3(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatti
     Maps clips ``(N, T, 3, H, W)`` to ``(N, T, 4, H, W)``. The values of clips are from 0 to 1, and
     :class:`~convrnn_zoo.models.rvm.RobustVideoMatting` describes the outputs. Lin et al. 2022,
     https://arxiv.org/abs/2108.11515. 3,747,808 parameters without the guided filter and the authors' segmentation head.
-
-    Args:
-        in_chans (3), num_classes (4), aspp_channels (128), widths (80, 40, 32, 16), refiner (False), encoder_pretrained
-        (False), freeze_encoder (False), chunk_size (32); see
-        :class:`~convrnn_zoo.models.rvm.RecurrentDecoderModel`.
     """
-    constructor = partial(RobustVideoMatting, "mobilenetv3_large_100")
-    return build_model(constructor, "rvm_mobilenetv3", pretrained, **kwargs)
+    return build_model(partial(RobustVideoMatting, "mobilenetv3_large_100"), "rvm_mobilenetv3", pretrained, **kwargs)
 
 
 @register_model(cfg=RVM_CFG, small={"aspp_channels": 4, "widths": (4, 4, 4, 4)})
@@ -319,9 +313,10 @@ def rvm_resnet50(pretrained: bool = False, **kwargs: Any) -> RobustVideoMatting:
     """Robust Video Matting with ResNet-50, otherwise as :func:`rvm_mobilenetv3`; 26,889,636 parameters.
 
     Lin et al. 2022, https://arxiv.org/abs/2108.11515.
-
-    Args:
-        those of :func:`rvm_mobilenetv3`, with other defaults: aspp_channels (256), widths (128, 64, 32, 16).
     """
-    constructor = partial(RobustVideoMatting, "resnet50", aspp_channels=256, widths=(128, 64, 32, 16))
-    return build_model(constructor, "rvm_resnet50", pretrained, **kwargs)
+    return build_model(
+        partial(RobustVideoMatting, "resnet50", aspp_channels=256, widths=(128, 64, 32, 16)),
+        "rvm_resnet50",
+        pretrained,
+        **kwargs,
+    )

@@ -50,9 +50,5 @@ def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
 
     Inputs are those of :func:`~convrnn_zoo.models.predrnn.predrnn`. Time and memory grow with the square of the number
     of patches. Lin et al. 2020, https://doi.org/10.1609/aaai.v34i07.6819.
-
-    Args:
-        in_chans (1), hidden_channels (64), attention_channels (32), kernel_size (3), num_layers (4), patch_size (4),
-        horizon (10); see :class:`~convrnn_zoo.models.sa_convlstm.SAConvLSTM`.
     """
     return build_model(SAConvLSTM, "sa_convlstm", pretrained, **kwargs)

@@ -233,28 +233,21 @@ def utae_convlstm(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     Maps image series ``(N, T, C, H, W)`` to the logits of each pixel ``(N, K, H, W)``. `lengths` or a `mask` describe
     missing dates. A baseline of Garnot and Landrieu (2021), https://arxiv.org/abs/2107.07933. Their code also runs the
     recurrent layer over missing dates; this model skips them.
-
-    Args:
-        in_chans (10), hidden_channels (160), num_classes (20).
     """
-    constructor = partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160)
-    return build_model(constructor, "utae_convlstm", pretrained, **kwargs)
+    return build_model(
+        partial(SeriesRNN, Conv2dOneBiasLSTM, hidden_channels=160), "utae_convlstm", pretrained, **kwargs
+    )
 
 
 @register_model(cfg=_CFG)
 def utae_convgru(pretrained: bool = False, **kwargs: Any) -> SeriesRNN:
     """A ConvGRU with 180 channels over the dates; otherwise as :func:`utae_convlstm`."""
-    constructor = partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180)
-    return build_model(constructor, "utae_convgru", pretrained, **kwargs)
+    return build_model(partial(SeriesRNN, Conv2dOneBiasGRU, hidden_channels=180), "utae_convgru", pretrained, **kwargs)
 
 
 @register_model(cfg=_UNET_CFG, small={"widths": (4, 8), "up_widths": (4, 8), "hidden_channels": 4})
 def utae_uconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
-    """A U-Net with a ConvLSTM at its bottom; otherwise as :func:`utae_convlstm`.
-
-    Args:
-        in_chans (10), hidden_channels (64), widths, up_widths, num_classes (20).
-    """
+    """A U-Net with a ConvLSTM at its bottom; otherwise as :func:`utae_convlstm`."""
     return build_model(RecurrentUNet, "utae_uconvlstm", pretrained, **kwargs)
 
 
@@ -265,5 +258,6 @@ def utae_buconvlstm(pretrained: bool = False, **kwargs: Any) -> RecurrentUNet:
     The authors' configuration of this name builds a unidirectional ConvLSTM; that model has 1,209,508 parameters.
     This model is bidirectional, as intended.
     """
-    constructor = partial(RecurrentUNet, hidden_channels=30, bidirectional=True)
-    return build_model(constructor, "utae_buconvlstm", pretrained, **kwargs)
+    return build_model(
+        partial(RecurrentUNet, hidden_channels=30, bidirectional=True), "utae_buconvlstm", pretrained, **kwargs
+    )

@@ -137,12 +137,13 @@ class ForecastRun:
         x = x[:, :count]
         check_inputs(x.flatten(0, 1), self.frames, self.values)
         arguments: dict[str, Any] = {"horizon": self.horizon, "inputs": "all", **known, **self.scales}
-        if has_mask := accepts(model, "outside"):
-            arguments |= {"outside": options.outside or "climatology", "return_outside": True}
         if options.members:
             arguments |= {"members": options.members, "seed": options.seed or 0}
         only_probabilities = bool(options.thresholds) and not options.members
         run: Any = partial(model.probabilities, thresholds=options.thresholds) if only_probabilities else model.forecast
+        if has_mask := accepts(model, "outside"):
+            thresholds = options.thresholds if only_probabilities else None
+            run = partial(model.forecast_with_outside, thresholds=thresholds, outside=options.outside or "climatology")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "frames without a value|horizon=.* is beyond")
             y, outside = run(x, **arguments) if has_mask else (run(x, **arguments), None)

@@ -74,7 +74,7 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_checkpoint(path: Path, run: str) -> dict[str, Any]:
+def read_run_checkpoint(path: Path, run: str) -> dict[str, Any]:
     """Reads the checkpoint of the run with a fingerprint, in which keys of :data:`CHANGEABLE` may differ.
 
     Raises:
@@ -390,7 +390,7 @@ class Trainer:
         """Reads the checkpoint; returns None if there is none."""
         if self.checkpoint is None or not self.checkpoint.is_file():
             return None
-        return read_checkpoint(self.checkpoint, self.fingerprint)
+        return read_run_checkpoint(self.checkpoint, self.fingerprint)
 
     def advance(self, updates: int) -> list[dict[str, Any]]:
         """Advances the scheduler; returns the values of the optimizer's parameter groups, such as learning rates."""

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import convrnn_zoo
-from convrnn_zoo.models import vgg_video, video
-from convrnn_zoo.models.vgg_video import BiConvLSTM
+from convrnn_zoo.models import video
+from convrnn_zoo.models.video import BiConvLSTM
 from convrnn_zoo.pretrained.registry import entry_points
 
 VGG_HAS_MAPS = hasattr(timm.models.VGG, "forward_intermediates")
-NAMES = [n for n in convrnn_zoo.list_models() if entry_points()[n].__module__ in (video.__name__, vgg_video.__name__)]
+NAMES = [n for n in convrnn_zoo.list_models() if entry_points()[n].__module__ == video.__name__]
 LIGHT = "mobilenetv3_small_100"
 
 

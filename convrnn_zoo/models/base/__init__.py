@@ -13,17 +13,18 @@ from .blocks import (
     feature_size,
     framewise,
     layer_widths,
+    odd_kernel,
     recompute,
     recurrent_layers,
     stage,
+    unroll_loop,
 )
 from .classification import Prediction
 from .classifier import Classifier, RecurrentClassifier
 from .dense import DenseModel, RecurrentDenseModel
 from .encoder import FrameEncoder
-from .encoder_decoder import EncoderForecaster
 from .ensemble import Ensemble, EnsembleForecaster
-from .forecaster import FRAME_CFG, Forecaster
+from .forecaster import FRAME_CFG, EncoderForecaster, Forecaster
 from .lengths import Lengths, check_pool, map_frames, mask_steps, pack, run_padded, step_mask, unpack, valid_steps
 from .model import ZooModel, reference_tensor
 from .spotter import Spot, Spotter

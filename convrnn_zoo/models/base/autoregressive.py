@@ -34,8 +34,8 @@ class Rollout(NamedTuple):
 class AutoregressiveForecaster(Forecaster):
     """Base class of forecasters that forecast one frame at a time and read it to forecast the next.
 
-    A subclass defines :meth:`start` (the initial state) and :meth:`advance` (one step). A step reads a frame and the
-    known inputs of the next frame, and forecasts that next frame. Frames and known inputs are folded into patches.
+    A subclass defines :meth:`state_sizes` (the initial state) and :meth:`advance` (one step). A step reads a frame and
+    the known inputs of the next frame, and forecasts that next frame. Frames and known inputs are folded into patches.
 
     With `input_only`, the last channels of a frame are read and not forecast. :meth:`advance` returns them as well, for
     the next step to read; the forecast does not have them.
@@ -77,7 +77,15 @@ class AutoregressiveForecaster(Forecaster):
 
     def start(self, x: Tensor) -> Maps:
         """Returns the initial state; `x` ``(N, C·p², H/p, W/p)`` contains the patches that the first step reads."""
-        raise NotImplementedError(f"{type(self).__name__} must define its initial state")
+        sizes, (height, width) = self.state_sizes().values(), x.shape[-2:]
+        return tuple(x.new_zeros(x.shape[0], chans, height // factor, width // factor) for chans, factor in sizes)
+
+    def state_sizes(self) -> dict[str, tuple[int, int]]:
+        """Returns the channels of each state by name, and the height of the patches divided by that of its map.
+
+        A class whose initial state is not zeros of these sizes overrides :meth:`start` instead.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define state_sizes")
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         """Returns the next frame as patches, and the next state."""
@@ -332,14 +340,9 @@ class StackedCells(AutoregressiveForecaster):
         """Returns the cell of one layer."""
         return self.cell(in_channels, channels, kernel_size, **{"bias": self.has_bias, **factory})
 
-    def state_names(self) -> list[str]:
-        """Returns the names of the state's tensors, in the order of :meth:`start`."""
-        states = [f"{name}_l{i}" for i in range(len(self.widths)) for name in self.layer_states]
-        return [*states, *self.memories]
-
-    def start(self, x: Tensor) -> Maps:
-        widths = [width for width in self.widths for _ in self.layer_states] + self.widths[:1] * len(self.memories)
-        return tuple(x.new_zeros(x.shape[0], width, *x.shape[-2:]) for width in widths)
+    def state_sizes(self) -> dict[str, tuple[int, int]]:
+        layers = {f"{name}_l{i}": (width, 1) for i, width in enumerate(self.widths) for name in self.layer_states}
+        return layers | dict.fromkeys(self.memories, (self.widths[-1], 1))
 
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         new: list[Tensor] = []

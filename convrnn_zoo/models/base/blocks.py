@@ -12,7 +12,7 @@ from ... import _checks as check
 from ...layers import ConvRNNBase
 from ...layers._fused import run_layer
 from ...layers._nonlinearities import NEGATIVE_SLOPE
-from ...layers._run import can_recompute
+from ...layers._run import Maps, Step, can_recompute, run_loop
 from ...layers._states import LayerStates
 
 
@@ -104,6 +104,14 @@ def layer_widths(hidden_channels: int | Sequence[int], num_layers: int, has_one_
     return widths
 
 
+def odd_kernel(kernel_size: object) -> int:
+    """Returns the size of a kernel that keeps the size of the map; raises ValueError if it is even."""
+    kernel = check.positive_int("kernel_size", kernel_size)
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, so that maps keep their size, or exactly halve it; got {kernel}")
+    return kernel
+
+
 def stage(convolution: type[nn.Module], *sizes: int, **factory: Any) -> nn.Sequential:
     """Returns a convolution with `sizes` (in, out, kernel, stride, padding[, output padding]) and a leaky ReLU."""
     return nn.Sequential(convolution(*sizes, **factory), nn.LeakyReLU(NEGATIVE_SLOPE))
@@ -124,6 +132,15 @@ def conv_norm_relu(
     norm = nn.BatchNorm2d(out_chs, **factory) if groups is None else nn.GroupNorm(groups, out_chs, **factory)
     options = {"kernel_size": 3, "padding": 1, **options, **factory}
     return nn.Sequential(convolution(in_chs, out_chs, **options), norm, nn.ReLU())
+
+
+def unroll_loop(step: Step[Maps], xs: Maps, first: Maps, *, reverse: bool = False) -> tuple[Tensor, Maps]:
+    """Runs ``state = step(x, state)`` along axis 0. Returns the stacked first tensor of each state, and the last state.
+
+    Models call it as their attribute `export_loop`, which the export replaces by one with a loop in the graph.
+    """
+    ys, state = run_loop(step, list(zip(*(x.unbind(0) for x in xs), strict=True)), first, reverse=reverse)
+    return torch.stack(ys), state
 
 
 def recurrent_layers(module: nn.Module) -> list[Any]:

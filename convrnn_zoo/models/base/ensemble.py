@@ -101,8 +101,8 @@ class EnsembleForecaster(Ensemble, Forecaster):
             >>> tuple(rain.shape), tuple(above_1_mm.shape)
             ((3, 4, 50, 70), (4, 50, 70))
         """
-        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size}
-        return forecast(self, frames, self.choose_run(self, members, seed), **options)
+        run = self.choose_run(self, members, seed)
+        return forecast(self, frames, run, horizon=horizon, inputs=inputs, batch_size=batch_size)[0]
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``.

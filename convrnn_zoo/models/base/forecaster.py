@@ -1,4 +1,4 @@
-"""Base classes of forecasters: input checks, and forecasts in the unit of the data."""
+"""Base classes of forecasters: input checks, forecasts in the unit of the data, and encoders with a decoder."""
 
 from functools import partialmethod
 from typing import Any, ClassVar, overload
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import _checks as check
+from .blocks import Unshuffle
 from .forecasting import Inputs, forecast, get_preprocessing
 from .model import ZooModel, reference_tensor
 
@@ -176,8 +177,8 @@ class Forecaster(ZooModel):
             >>> tuple(rain.shape), bool(4 < rain[0].mean() < 6)
             ((12, 50, 60), True)
         """
-        known: Any = {"static": static, "future": future}
-        return forecast(self, frames, self, horizon=horizon, inputs=inputs, batch_size=batch_size, **known)
+        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size}
+        return forecast(self, frames, self, static=static, future=future, **options)[0]
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """Converts frames ``(…, C, H, W)`` from the unit of the data to the values that the network reads.
@@ -252,3 +253,49 @@ class Forecaster(ZooModel):
         expected = f"(N, T + horizon = {steps[0]}, {chans}, H, W)" if steps else f"(N, {chans}, H, W)"
         got = f"got {check.describe(value)}; N, H and W may be 1"
         raise ValueError(f"{owner} expected {name} {expected} for frames {tuple(x.shape)}, {got}")
+
+
+class EncoderForecaster(Forecaster):
+    """Base class of encoder–forecasters.
+
+    The first layer of the forecaster reads a channel of ones and the known inputs. Its weights for the channel of ones
+    act as biases. The known inputs are folded to the resolution of this layer. A subclass defines :meth:`encode` and
+    :meth:`decode_sequence`, builds the recurrent layers `encoder`, and sets :attr:`encoder_modules`. A state has one
+    entry for each recurrent module of `encoder`, in the form in which that module returns it, and no list for a single
+    module. The entry may also be :class:`~convrnn_zoo.layers._states.LayerStates`, which both methods then return, too.
+    """
+
+    encoder_modules: ClassVar[tuple[str, ...]] = ("encoder",)
+    """Names of the modules that :meth:`encode` runs. The export writes them to a separate file."""
+
+    def forward(
+        self, x: Tensor, horizon: int | None = None, *, static: Tensor | None = None, future: Tensor | None = None
+    ) -> Tensor:
+        """Returns the forecast ``(N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)`` and known inputs."""
+        horizon = self.check_horizon(horizon)
+        known = self.known_inputs(self.check_frames("x", x), horizon, static, future)
+        if known is None:
+            return self.decode(self.encode(x), horizon)
+        return self.decode(self.encode(x, known=known[:, : x.shape[1]]), horizon, known[:, x.shape[1] :])
+
+    def encode(self, x: Tensor, state: Any = None, known: Tensor | None = None) -> Any:
+        """Returns the encoder's state after frames `x` ``(N, T, C, H, W)`` with `known` inputs; starts from `state`."""
+        raise NotImplementedError(f"{type(self).__name__} must define encode")
+
+    def decode(self, state: Any, horizon: int | None = None, known: Tensor | None = None) -> Tensor:
+        """Forecasts ``(N, horizon, C, H, W)`` from the encoder's state and `known` inputs of the forecast frames."""
+        return self.decode_sequence(state, self.check_horizon(horizon), known)[0]
+
+    def decode_sequence(self, state: Any, horizon: int, known: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Returns the forecast of :meth:`decode`, and the last state of the forecaster's layers."""
+        raise NotImplementedError(f"{type(self).__name__} must define decode_sequence")
+
+    def join_known(self, x: Tensor, known: Tensor | None) -> Tensor:
+        """Checks the frames, and returns them with the known inputs as further channels."""
+        x = self.check_frames("x", x)
+        return x if known is None else torch.cat([x, known], dim=2)
+
+    def first_input(self, like: Tensor, horizon: int, known: Tensor | None = None) -> Tensor:
+        """Returns the input ``(horizon, N, C, H, W)`` of the forecaster's first layer, with N, H and W of `like`."""
+        ones = like.new_ones(1, 1, 1, 1, 1).expand(horizon, like.shape[0], 1, *like.shape[-2:])
+        return ones if known is None else torch.cat([ones, Unshuffle(self.reduction)(known.transpose(0, 1))], dim=2)

@@ -7,7 +7,7 @@ frames themselves, share its other functions: step, pixel size, default horizon,
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ... import _checks as check
 from ..._hints import suggest, warn
-from ...values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate
+from ...values.labels.axes import CHANNEL, Layout, axis_coordinate
 from ...values.labels.forecast import OUTSIDE, choose_pixel_km, describe_conversions, label_forecast, name_targets
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
 from ...values.labels.times import at_times, check_step, extend_times, find_step, get_times
@@ -23,7 +23,10 @@ from ...values.preprocessing import Preprocessing
 from ...values.steps import Step, check_same
 from ...values.tensors import to_tensor
 from ...values.units import plural
-from .model import ZooModel, evaluating, reference_tensor
+from .model import evaluating, reference_tensor
+
+if TYPE_CHECKING:  # forecaster.py imports this file
+    from .forecaster import Forecaster
 
 logger = logging.getLogger("convrnn_zoo")
 Inputs = int | Literal["all"] | None
@@ -34,22 +37,23 @@ class SourceFrames(NamedTuple):
     """Frames ``(N, T, C, H, W)`` that a user passed to a forecast.
 
     `labels` are those of the T frames in normal form, and `layout` is the layout of their source. Frames of a tensor or
-    an array have no labels. `axes` is the number of axes that the frames had.
+    an array have no labels. `has_batch` and `has_channels` state whether the frames had an axis N and an axis C.
     """
 
     x: Tensor
-    axes: int
+    has_batch: bool
+    has_channels: bool
     labels: Any = None
     layout: Layout = Layout()
 
-    def latest(self, count: int) -> "SourceFrames":
-        """Returns the latest `count` frames."""
-        labels = None if self.labels is None else self.labels.isel(time=slice(-count, None))
-        return self._replace(x=self.x[:, -count:], labels=labels)
+    def select(self, steps: slice) -> "SourceFrames":
+        """Returns some of the frames."""
+        labels = None if self.labels is None else self.labels.isel(time=steps)
+        return self._replace(x=self.x[:, steps], labels=labels)
 
 
 def forecast(
-    model: ZooModel,
+    model: "Forecaster",
     frames: Any,
     run: Callable[..., Any],
     *,
@@ -61,16 +65,15 @@ def forecast(
     minutes: float | None = None,
     pixel_km: float | None = None,
     thresholds: Sequence[float] = (),
-    return_outside: bool = False,
-) -> Any:
-    """Forecasts from frames in the unit of the data, and returns the forecast as the frames came.
+) -> tuple[Any, Any]:
+    """Forecasts from frames in the unit of the data, and returns the forecast as the frames came, and its mask.
 
     `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result ``(…, N,
     horizon, C, H, W)``, which is converted to the unit of the data. It may also return a tuple of a result in this unit
     and a mask ``(N, horizon, …, H, W)`` of pixels whose rain comes from outside the map. With `thresholds`, the result
     has an axis of thresholds before H and no unit. For a model of any time step, `run` also receives `minutes` and
-    `pixel_km`, by default those of labelled frames. With `return_outside`, the mask is returned as well. Other
-    arguments are those of :meth:`~convrnn_zoo.Forecaster.forecast`.
+    `pixel_km`, by default those of labelled frames. The mask is ``([N,] horizon, H, W)``, a coordinate of a labelled
+    forecast, or None if `run` returns none. Other arguments are those of :meth:`~convrnn_zoo.Forecaster.forecast`.
     """
     values = get_preprocessing(model)
     values.check_channels(model.in_chans, model.out_chans, model.static_chans, model.future_chans)
@@ -80,8 +83,8 @@ def forecast(
     observed, steps = passed, passed.x.shape[1]
     if passed.labels is not None:  # without later frames that have no value
         end = max([t + 1 for t in range(steps) if passed.x[:, t].isfinite().any()], default=steps)
-        observed = passed._replace(x=passed.x[:, :end], labels=passed.labels.isel(time=slice(end)))
-    source = observed.latest(count_inputs(model, observed.x.shape[1], inputs))
+        observed = passed.select(slice(end))
+    source = observed.select(slice(-count_inputs(model, observed.x.shape[1], inputs), None))
     source = leave_out_missing(model, source)
     x, labels = source.x, source.labels
     step = choose_step(model, None if labels is None else get_times(labels), minutes)
@@ -95,21 +98,19 @@ def forecast(
     known = dict(_known_inputs(model, static, future, source._replace(x=x), step, ends, horizon))
     batch_size = check.positive_int("batch_size", batch_size)
     y, outside = _run_batches(model, x, run, horizon, batch_size, known, scales, thresholds)
+    inner = bool(thresholds)
+    if not source.has_batch:
+        y, outside = y.squeeze(-5 - inner), None if outside is None else outside[0]
+    y = y if source.has_channels or model.out_chans > 1 else y.squeeze(-3 - inner)
     if labels is not None:
         result = _label(model, frames, source, y, step, thresholds, outside)
-        return (result, result[OUTSIDE]) if return_outside else result
-    inner = int(bool(thresholds))
-    if passed.axes < 5:
-        y = y.squeeze(-5 - inner)
-    y = y if passed.axes > 3 or model.out_chans > 1 else y.squeeze(-3 - inner)
-    results = [y]
-    if return_outside and outside is not None:
-        results.append(outside if passed.axes == 5 else outside[0])
-    arrays = tuple(r if isinstance(frames, Tensor) else r.numpy() for r in results)
-    return arrays if return_outside else arrays[0]
+        return result, result.coords.get(OUTSIDE)
+    if isinstance(frames, Tensor):
+        return y, outside
+    return y.numpy(), None if outside is None else outside.numpy()
 
 
-def get_preprocessing(model: ZooModel) -> Preprocessing:
+def get_preprocessing(model: "Forecaster") -> Preprocessing:
     """Returns the preprocessing of a model; raises ValueError if it has none."""
     if model.preprocessing is None:
         raise ValueError(
@@ -120,22 +121,22 @@ def get_preprocessing(model: ZooModel) -> Preprocessing:
 
 
 # ---- frames --------------------------------------------------------------------------------------------------------
-def read_frames(model: ZooModel, frames: Any) -> SourceFrames:
+def read_frames(model: "Forecaster", frames: Any) -> SourceFrames:
     """Reads frames that a user passed; raises ValueError or TypeError if the model cannot read them."""
     labels, layout = _read_labels(model, frames) if is_labelled(frames) else (None, Layout())
     x = given = to_tensor("frames", frames if labels is None else stack(labels, labels.data_vars))
-    axes = x.dim()
-    if axes == 3 and model.in_chans == 1:
+    has_channels = given.dim() > 3 if labels is None else CHANNEL in labels.dims or len(labels) > 1
+    if x.dim() == 3 and model.in_chans == 1:
         x = x[:, None]
     if x.dim() == 4:
         x = x[None]
     if x.dim() != 5 or x.shape[2] != model.in_chans or 0 in x.shape:
         expected = f"{'(T, H, W) or ' if model.in_chans == 1 else ''}([N,] T, {model.in_chans}, H, W), no axis of 0"
         raise ValueError(f"frames must be {expected}, got {check.describe(given)}; permute or reshape them")
-    return SourceFrames(x, axes, labels, layout)
+    return SourceFrames(x, given.dim() == 5, has_channels, labels, layout)
 
 
-def _read_labels(model: ZooModel, frames: Any) -> tuple[Any, Layout]:
+def _read_labels(model: "Forecaster", frames: Any) -> tuple[Any, Layout]:
     """Returns a DataArray or a Dataset in normal form, with the variables that the model reads in its units."""
     values: Any = get_preprocessing(model)
     names, units = [v.name for v in values.variables], {v.unit for v in values.encodings}
@@ -156,7 +157,7 @@ def _read_labels(model: ZooModel, frames: Any) -> tuple[Any, Layout]:
     return to_units(data, {name: units.pop() if len(units) == 1 else None}, find_step(get_times(data))), layout
 
 
-def count_inputs(model: ZooModel, total: int, inputs: Inputs = None) -> int:
+def count_inputs(model: "Forecaster", total: int, inputs: Inputs = None) -> int:
     """Returns the number of frames to read, of `total`, that a forecast reads; warns or raises if they are too few."""
     if inputs == "all":
         return total
@@ -170,17 +171,17 @@ def count_inputs(model: ZooModel, total: int, inputs: Inputs = None) -> int:
     return min(count, total)
 
 
-def leave_out_missing(model: ZooModel, source: SourceFrames) -> SourceFrames:
+def leave_out_missing(model: "Forecaster", source: SourceFrames) -> SourceFrames:
     """Warns of frames without a value of a variable; models that interpolate them leave out the first ones."""
     count, labels = source.x.shape[1], source.labels
     dates = None if labels is None or "time" not in labels.coords else labels["time"].values
     names = [str(t) if dates is None else str(dates[t])[:19] for t in range(count)]
     known = warn_of_missing(model, source.x, names)
     first = known.index(True) if any(known) else 0
-    return source.latest(count - first) if model.default_step and first < count - 1 else source
+    return source.select(slice(first, None)) if model.default_step and first < count - 1 else source
 
 
-def warn_of_missing(model: ZooModel, x: Tensor, names: Sequence[str], owner: str = "") -> list[bool]:
+def warn_of_missing(model: "Forecaster", x: Tensor, names: Sequence[str], owner: str = "") -> list[bool]:
     """Returns which frames of `x` ``(N, T, C, H, W)`` have a value; warns of the `names` of those that lack one.
 
     The warning lists frames without a value of a variable in any sequence; there is none if no frame has a value.
@@ -195,7 +196,9 @@ def warn_of_missing(model: ZooModel, x: Tensor, names: Sequence[str], owner: str
 
 
 # ---- time and space ------------------------------------------------------------------------------------------------
-def choose_step(model: ZooModel, times: Any, minutes: float | None, fix: str = "correct minutes, or omit it") -> Any:
+def choose_step(
+    model: "Forecaster", times: Any, minutes: float | None, fix: str = "correct minutes, or omit it"
+) -> Any:
     """Returns the time between frames: `minutes`, or that of decoded `times`, of the training, or of the model.
 
     Raises ValueError if the times have another step than expected. A model with a `default_step` reads any step.
@@ -214,7 +217,7 @@ def choose_step(model: ZooModel, times: Any, minutes: float | None, fix: str = "
 
 
 def choose_scales(
-    model: ZooModel, labels: Any, step: Step | None, pixel_km: float | None, name: str = "frames"
+    model: "Forecaster", labels: Any, step: Step | None, pixel_km: float | None, name: str = "frames"
 ) -> dict[str, Any]:
     """Returns the arguments `minutes` and `pixel_km` of a model of any time step; empty for others.
 
@@ -228,14 +231,14 @@ def choose_scales(
     return {"minutes": step, "pixel_km": edge} if is_read else {}
 
 
-def describe_pixels(model: ZooModel, pixel_km: float | None) -> str:
+def describe_pixels(model: "Forecaster", pixel_km: float | None) -> str:
     """Returns the pixel size that a forecast uses, for a message; None means that nothing states it."""
     if pixel_km is not None:
         return f"pixels of {pixel_km:.3g} km"
     return f"pixels of {trained_pixel_km(model):g} km are assumed, since the frames state no size (pixel_km)"
 
 
-def trained_pixel_km(model: ZooModel) -> float | None:
+def trained_pixel_km(model: "Forecaster") -> float | None:
     """Returns the edge of the pixels that a model was trained on, which it resamples other maps to."""
     return get_preprocessing(model).pixel_km or model.default_pixel_km
 
@@ -246,14 +249,15 @@ def log_once(level: int, message: str) -> None:
     logger.log(level, message)
 
 
-def choose_horizon(model: ZooModel, horizon: int | None, step: Step | None) -> int:
+def choose_horizon(model: "Forecaster", horizon: int | None, step: Step | None) -> int:
     """Returns the number of frames to forecast, by default those of the time that the model was trained for.
 
     Warns if a model of any time step forecasts a longer time.
     """
     trained = get_preprocessing(model).step or model.default_step
-    is_scaled = bool(model.default_step) and isinstance(trained, float | int) and isinstance(step, float | int)
-    longest = max(1, round(model.horizon * trained / step)) if is_scaled else model.horizon
+    longest = model.horizon
+    if model.default_step and isinstance(trained, float | int) and isinstance(step, float | int):
+        longest = max(1, round(model.horizon * trained / step))
     if model.default_step and horizon is not None and model.check_horizon(horizon) > longest:
         warn(
             f"horizon={horizon} is beyond the {plural(longest, 'frame')} of the time that the model was trained on; "
@@ -264,7 +268,7 @@ def choose_horizon(model: ZooModel, horizon: int | None, step: Step | None) -> i
 
 # ---- known inputs --------------------------------------------------------------------------------------------------
 def _known_inputs(
-    model: ZooModel,
+    model: "Forecaster",
     static: Any,
     future: Any,
     source: SourceFrames,
@@ -288,7 +292,7 @@ def _known_inputs(
 
 
 def _read_known(
-    model: ZooModel, name: str, passed: Any, steps: tuple[int, ...], source: SourceFrames, times: Any = None
+    model: "Forecaster", name: str, passed: Any, steps: tuple[int, ...], source: SourceFrames, times: Any = None
 ) -> Tensor:
     """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``.
 
@@ -317,7 +321,7 @@ def _read_known(
 
 
 def _read_known_labels(
-    model: ZooModel, name: str, passed: Any, steps: tuple[int, ...], times: Any
+    model: "Forecaster", name: str, passed: Any, steps: tuple[int, ...], times: Any
 ) -> tuple[Any, tuple[int, ...]]:
     """Returns labelled known inputs in normal form, in the units of the model, and the number of their steps."""
     described = {v.name: v.unit for v in getattr(get_preprocessing(model), name)}
@@ -340,7 +344,7 @@ def _read_known_labels(
 
 # ---- values and labels of the forecast -----------------------------------------------------------------------------
 def _run_batches(
-    model: ZooModel,
+    model: "Forecaster",
     x: Tensor,
     run: Callable[..., Any],
     horizon: int,
@@ -380,7 +384,7 @@ def _run_batches(
 
 
 def _label(
-    model: ZooModel,
+    model: "Forecaster",
     passed: Any,
     source: SourceFrames,
     y: Tensor,
@@ -388,12 +392,9 @@ def _label(
     thresholds: Sequence[float],
     outside: Tensor | None,
 ) -> Any:
-    """Returns a forecast ``([members,] N, horizon, C, [thresholds,] H, W)`` with labels, in the form of `passed`."""
+    """Returns a forecast ``([members, N,] horizon, [C, thresholds,] H, W)`` with labels, in the form of `passed`."""
     values, labels, layout = get_preprocessing(model), source.labels, source.layout
-    inner, variables = bool(thresholds), bool(values.variables)
-    has_batch, has_channels = MEMBER in labels.dims, CHANNEL in labels.dims or len(labels) > 1 or model.out_chans > 1
-    y = y if has_batch else y.squeeze(-5 - inner)
-    y = y if has_channels else y.squeeze(-3 - inner)
+    has_channels = source.has_channels or model.out_chans > 1
     targets: dict[str, str | None] = {**name_targets(values, labels, model.out_chans)}
     is_array, names = is_data_array(passed), list(targets)
     if is_array and has_channels:
@@ -407,14 +408,14 @@ def _label(
         step=step,
         thresholds=thresholds,
         has_channels=has_channels,
-        has_members=y.dim() > 3 + has_batch + has_channels + inner,
+        has_members=y.dim() > 3 + source.has_batch + has_channels + bool(thresholds),
         note=describe_conversions(labels),
-        outside=None if outside is None else (outside if has_batch else outside[0]).numpy(),
+        outside=None if outside is None else outside.numpy(),
     )
     if not is_array:
         return result
     [array] = result.data_vars.values()
     result = array.rename(None) if passed.name is None else array
-    if has_channels and variables:
+    if has_channels and values.variables:
         result = result.assign_coords({layout.dims.get(CHANNEL, CHANNEL): names})
     return result

@@ -22,8 +22,8 @@ class ZooModel(nn.Module):
     """Base class of all models that :func:`convrnn_zoo.create_model` builds.
 
     A model is a :class:`~convrnn_zoo.Forecaster`, a sequence model such as :class:`~convrnn_zoo.ConvRNNModel`, or a
-    model with an output for every pixel. Type checkers know the attributes of this class. Attributes of its subclasses
-    have type Any until ``isinstance`` narrows the class.
+    model with an output for every pixel. Constructors also take `device` and `dtype` of the parameters. Type
+    checkers know the attributes of this class. Those of its subclasses have type Any until ``isinstance`` narrows it.
 
     Example:
         >>> import convrnn_zoo

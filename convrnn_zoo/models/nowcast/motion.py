@@ -5,7 +5,7 @@ A motion is a map ``(N, 2, H, W)`` in pixels per step, x (to the right) before y
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._autocast import no_autocast
-from ...layers._run import is_traced
+from ...layers._run import Loop, Maps, is_traced
 from ...layers.warp import warp
+from ..base.blocks import unroll_loop
 
 COARSE = 4
 """Edge in pixels of the squares that share one motion vector during the estimate."""
@@ -27,23 +28,7 @@ MAX_DISTANCE = 24
 """Largest distance in pixels that :func:`distance_to_known` distinguishes."""
 
 
-Maps = tuple[Tensor, ...]
-Repeat = Callable[[Callable[[Maps], Maps], int, Maps], tuple[Tensor, Maps]]
-
-
-def repeat(step: Callable[[Maps], Maps], count: int, state: Maps) -> tuple[Tensor, Maps]:
-    """Runs ``state = step(state)`` `count` times. Returns stacked first tensors of the states and the last state.
-
-    The export replaces this function by one with a loop in the graph.
-    """
-    out = []
-    for _ in range(count):
-        state = step(state)
-        out.append(state[0])
-    return torch.stack(out), state
-
-
-def trajectories(motion: Tensor, steps: int, repeat: Repeat = repeat) -> Tensor:
+def trajectories(motion: Tensor, steps: int, loop: Loop = unroll_loop) -> Tensor:
     """Returns displacements from each pixel to where its rain was 1, 2, … steps earlier, ``(N, steps, 2, H, W)``.
 
     Each step is traced backward with the motion at its midpoint, which one fixed-point iteration estimates. Outside the
@@ -59,16 +44,16 @@ def trajectories(motion: Tensor, steps: int, repeat: Repeat = repeat) -> Tensor:
     """
     with no_autocast(motion):  # positions in a map need a higher precision than bfloat16
 
-        def trace_back(state: Maps) -> Maps:
+        def trace_back(_: Maps, state: Maps) -> Maps:
             total, step = state
             total = total - warp(motion, total - step / 2, "border")
             return total, warp(motion, total, "border")
 
-        totals, _ = repeat(trace_back, steps, (torch.zeros_like(motion), motion))
+        totals, _ = loop(trace_back, (torch.zeros(steps),), (torch.zeros_like(motion), motion))
         return totals.transpose(0, 1)
 
 
-def estimate_motion(frames: Tensor, repeat: Repeat = repeat) -> Tensor:
+def estimate_motion(frames: Tensor, loop: Loop = unroll_loop) -> Tensor:
     """Estimates the motion ``(N, 2, H, W)`` of rain over a few frames ``(N, T, H, W)``, in pixels per step.
 
     The method is the least squares of Lucas and Kanade from coarse to fine resolution. It reads ``log(rate + 0.1)``, so
@@ -117,7 +102,7 @@ def estimate_motion(frames: Tensor, repeat: Repeat = repeat) -> Tensor:
                 motion = 2 * (ratio - 1) * _resize(motion, *size)  # zero before the first resolution
             before, after = (torch.cat([x[:, part], known[:, part]], 1) for part in (slice(-1), slice(1, None)))
             step = partial(_iterate, before, after, windows)
-            _, (motion,) = repeat(step, ITERATIONS, (motion,))
+            _, (motion,) = loop(step, (torch.zeros(ITERATIONS),), (motion,))
         return _crop(_larger(motion, COARSE), height, width).contiguous()
 
 
@@ -181,7 +166,7 @@ class AdvectedFrames(NamedTuple):
         return self._replace(origins=origins, **maps)
 
 
-def advect(x: Tensor, horizon: int, repeat: Repeat = repeat) -> AdvectedFrames:
+def advect(x: Tensor, horizon: int, loop: Loop = unroll_loop) -> AdvectedFrames:
     """Advects frames ``(N, T, C, H, W)`` in mm/h, NaN where unknown, to the time of the last frame."""
     steps = x.shape[1]
     with no_autocast(x):
@@ -189,15 +174,15 @@ def advect(x: Tensor, horizon: int, repeat: Repeat = repeat) -> AdvectedFrames:
         finite = x.isfinite().all(2, keepdim=True)
         known = finite.to(x.dtype)
         rate = torch.where(finite, x, 0).clamp_min(0)
-        motion = estimate_motion(torch.where(finite, rate, torch.nan).sum(2), repeat)
+        motion = estimate_motion(torch.where(finite, rate, torch.nan).sum(2), loop)
         rate = fill_unknown(rate.flatten(0, 1), known.flatten(0, 1)).unflatten(0, known.shape[:2])
-        past = trajectories(motion, max(steps - 1, 1), repeat)
+        past = trajectories(motion, max(steps - 1, 1), loop)
         amount, amount_known = [scaled(rate[:, -1])], [known[:, -1]]
         for k in range(steps - 1):  # from the last but one to the first
             amount.insert(0, warp(scaled(rate[:, -2 - k]), past[:, k], "reflection"))
             amount_known.insert(0, warp(known[:, -2 - k], past[:, k]))
         amounts = torch.stack(amount, 1), torch.stack(amount_known, 1)
-        origins, distance = trajectories(motion, horizon, repeat), distance_to_known(known[:, -1])
+        origins, distance = trajectories(motion, horizon, loop), distance_to_known(known[:, -1])
         return AdvectedFrames(rate[:, -1], known[:, -1], distance, *amounts, motion, origins)
 
 
@@ -284,7 +269,7 @@ def _fill(x: Tensor, known: Tensor, levels: int) -> Tensor:
     return torch.where(known > 0, x, _crop(around, *x.shape[-2:]))
 
 
-def _iterate(before: Tensor, after: Tensor, windows: Maps, state: Maps) -> Maps:
+def _iterate(before: Tensor, after: Tensor, windows: Maps, _: Maps, state: Maps) -> Maps:
     """Performs one Gauss–Newton step of the motion, and smooths it with its confidence as weight.
 
     `before` and `after` ``(N, 2·P, H, W)`` are the earlier or the later frames of P pairs, followed by their masks.

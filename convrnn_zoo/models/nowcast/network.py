@@ -1,6 +1,7 @@
 """The network of the nowcast: ConvGRU layers forecast growth and decay in coordinates that move with the rain."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from ... import _checks as check
 from ..._autocast import no_autocast
 from ...layers import Conv2dGRU
 from ...layers._nonlinearities import NEGATIVE_SLOPE
+from ...layers._run import Loop
 from ...layers.warp import warp
 from ...values.preprocessing import Preprocessing
 from ...values.units import is_rain
@@ -25,6 +27,7 @@ from ..base import (
     framewise,
     register_model,
     stage,
+    unroll_loop,
 )
 from ..base.forecasting import Inputs, forecast, get_preprocessing
 from .decisions import CLIMATOLOGY, FLOOR, LEVELS, REACH, THRESHOLDS, Exceedance
@@ -36,7 +39,6 @@ from .motion import (
     extrapolate,
     fill_gaps,
     in_convolution_layout,
-    repeat,
     smooth,
 )
 
@@ -128,12 +130,11 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         climatology: frequencies of reaching each of the 11 :data:`THRESHOLDS` in the training data. They are the
             probabilities where the rain would come from outside the map.
         in_chans, horizon, num_classes: as for :class:`~convrnn_zoo.Forecaster`; a channel is a rain rate.
-        device, dtype: of the parameters.
     """
 
     chunk_size: int | None = 1
     """Number of lead times whose maps are computed at once, which limits the memory; None for all."""
-    repeat = staticmethod(repeat)
+    export_loop: Loop = staticmethod(unroll_loop)
     default_step, default_pixel_km = DEFAULT_MINUTES, PIXEL_KM
     group_patterns: ClassVar[dict[str, Any]] = {
         "stem": r"^(?:stem|details)",
@@ -228,8 +229,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         steps = range(horizon) if steps is None else [check.whole_number("steps", k) for k in steps]
         if not steps or sorted({*steps}) != [*steps] or steps[0] < 0 or steps[-1] >= horizon:
             raise ValueError(f"steps must be ascending lead times from 0 to {horizon - 1}, each once, got {[*steps]}")
-        c = advect(x, horizon, self.repeat)
-        climatology = constants(self.climatology, c.rate).logit(1e-6)[:, None, None]
+        c = advect(x, horizon, self.export_loop)
         clock = lead_time_features(horizon, minutes, c.motion)
         details = self.details(in_convolution_layout(detail_maps(c.amount).to(x.dtype)))
         chunk = self.chunk_size or len(steps)
@@ -243,21 +243,27 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             del y  # all that the maps of a lead time do not need
             if len(leads) < chunk and k < steps[-1]:
                 continue
-            features = self.fold(in_convolution_layout(torch.cat(maps) if len(maps) > 1 else maps[0]))
-            maps.clear()
-            features = self.mix(features).unflatten(0, (len(leads), -1)).add_(details).flatten(0, 1)
-            residual = self.head(in_convolution_layout(F.leaky_relu_(features, NEGATIVE_SLOPE)))
-            del features
-            times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, x.shape[0], -1, -1, -1).flatten(0, 1)
-            parts = self.advect_logits(residual, c.at(leads), times)
-            del residual
-            logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)
-            del parts
-            distance = torch.stack([distance_outside(c, k) for k in leads], 1)
-            leads.clear()
-            weight = distance.div_(-REACH).square_().neg_().exp_()
-            yield Exceedance(logits, c.known[:, None] > 0, log_rate, weight, climatology, c)
-            del logits, log_rate, distance, weight
+            yield self._exceedance(c, maps, leads, details, clock)
+            leads, maps = [], []
+
+    def _exceedance(
+        self, c: AdvectedFrames, maps: list[Tensor], leads: list[int], details: Tensor, clock: Tensor
+    ) -> Exceedance:
+        """Returns the forecast of the lead times `leads` from the outputs `maps` of the fine forecaster.
+
+        The list `maps` is emptied, and tensors are written over where possible, which limits the memory.
+        """
+        features = self.fold(in_convolution_layout(torch.cat(maps) if len(maps) > 1 else maps[0]))
+        maps.clear()
+        features = self.mix(features).unflatten(0, (len(leads), -1)).add_(details).flatten(0, 1)
+        features = self.head(in_convolution_layout(F.leaky_relu_(features, NEGATIVE_SLOPE)))
+        times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, len(c.rate), -1, -1, -1).flatten(0, 1)
+        parts = self.advect_logits(features, c.at(leads), times)
+        del features
+        logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)
+        weight = torch.stack([distance_outside(c, k) for k in leads], 1).div_(-REACH).square_().neg_().exp_()
+        climatology = constants(self.climatology, c.rate).logit(1e-6)[:, None, None]
+        return Exceedance(logits, c.known[:, None] > 0, log_rate, weight, climatology, c)
 
     def forecast_features(
         self, c: AdvectedFrames, clock: Tensor, minutes: float, dtype: torch.dtype
@@ -334,7 +340,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     def unknown_pixels(self, x: Tensor) -> Tensor:
         return ~x[:, -1:].isfinite().all(2, keepdim=True)
 
-    @torch.no_grad()
     def forecast(  # type: ignore[override]
         self,
         frames: Any,
@@ -345,7 +350,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         members: int | None = None,
         seed: int | None = None,
         outside: str = "climatology",
-        return_outside: bool = False,
         inputs: Inputs = None,
         batch_size: int = 1,
     ) -> Any:
@@ -359,8 +363,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             seed: as for :meth:`members`; only valid with `members`.
             outside: forecast where the rain comes from outside the map, or from unknown pixels of the last frame:
                 ``"climatology"``, to which the forecast falls back with the distance that the rain moves, or ``"nan"``.
-                The coordinate `outside` of a labelled forecast is true there.
-            return_outside: whether to return the mask of these pixels ``([N,] horizon, H, W)`` after the forecast.
+                The coordinate `outside` of a labelled forecast is true there; :meth:`forecast_with_outside` returns
+                this mask for arrays.
             …: as for :meth:`convrnn_zoo.Forecaster.forecast`, with frames in mm/h.
 
         Returns:
@@ -374,7 +378,47 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             >>> tuple(model.forecast(radar, horizon=2, members=5, seed=0).shape)
             (5, 2, 19, 30)
         """
-        run = self.choose_run(self._mean_rates, members, seed, self._members)
+        return self.forecast_with_outside(
+            frames,
+            horizon,
+            members=members,
+            seed=seed,
+            outside=outside,
+            minutes=minutes,
+            pixel_km=pixel_km,
+            inputs=inputs,
+            batch_size=batch_size,
+        )[0]
+
+    @torch.no_grad()
+    def forecast_with_outside(
+        self,
+        frames: Any,
+        horizon: int | None = None,
+        *,
+        thresholds: Sequence[float] | None = None,
+        members: int | None = None,
+        seed: int | None = None,
+        outside: str = "climatology",
+        minutes: float | None = None,
+        pixel_km: float | None = None,
+        inputs: Inputs = None,
+        batch_size: int = 1,
+    ) -> tuple[Any, Any]:
+        """Returns the forecast, and the mask ``([N,] horizon, H, W)`` of pixels whose rain comes from outside the map.
+
+        With `thresholds`, the forecast is that of :meth:`probabilities`, otherwise that of :meth:`forecast`. The other
+        arguments are those of both.
+        """
+        rates: list[float] = []
+        if thresholds is None:
+            run = self.choose_run(self._mean_rates, members, seed, self._members)
+        else:
+            listed = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
+            if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
+                raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
+            rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
+            run = partial(self._probabilities, thresholds=rates)
         return forecast(
             self,
             frames,
@@ -384,7 +428,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             batch_size=batch_size,
             minutes=minutes,
             pixel_km=pixel_km,
-            return_outside=return_outside,
+            thresholds=rates,
         )
 
     def members(
@@ -432,7 +476,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
 
         return join(draw(), horizon)
 
-    @torch.no_grad()
     def probabilities(
         self,
         frames: Any,
@@ -442,7 +485,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         minutes: float | None = None,
         pixel_km: float | None = None,
         outside: str = "climatology",
-        return_outside: bool = False,
         inputs: Inputs = None,
         batch_size: int = 1,
     ) -> Any:
@@ -458,27 +500,22 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             >>> tuple(model.probabilities(torch.rand(4, 19, 30), [0.5, 30.0], horizon=2).shape)
             (2, 2, 19, 30)
         """
-        listed = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
-        if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
-            raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
-        rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
-
-        def run(x: Tensor, horizon: int, minutes: float) -> tuple[Tensor, Tensor]:
-            parts = self.exceedances(x, horizon, minutes)
-            return join(((part.probabilities(rates), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
-
-        return forecast(
-            self,
+        return self.forecast_with_outside(
             frames,
-            self._at_pixels(run, outside),
-            horizon=horizon,
-            inputs=inputs,
-            batch_size=batch_size,
+            horizon,
+            thresholds=thresholds,
+            outside=outside,
             minutes=minutes,
             pixel_km=pixel_km,
-            thresholds=rates,
-            return_outside=return_outside,
-        )
+            inputs=inputs,
+            batch_size=batch_size,
+        )[0]
+
+    def _probabilities(
+        self, x: Tensor, horizon: int, minutes: float, *, thresholds: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        parts = self.exceedances(x, horizon, minutes)
+        return join(((part.probabilities(thresholds), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
 
     def _at_pixels(self, run: MaskedForecast, outside: str) -> MaskedForecast:
         """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
@@ -527,8 +564,5 @@ def convgru_advection(pretrained: bool = False, **kwargs: Any) -> ConvGRUAdvecti
     Rain is advected as in Ritvanen et al. 2023, https://doi.org/10.1109/JSTARS.2023.3238016, and Zhang et al. 2023,
     https://doi.org/10.1038/s41586-023-06184-4; the layers are those of Ballas et al. 2016,
     https://arxiv.org/abs/1511.06432.
-
-    Args:
-        in_chans (1), hidden_channels ((32, 64)), horizon (12), climatology.
     """
     return build_model(ConvGRUAdvection, "convgru_advection", pretrained, **kwargs)

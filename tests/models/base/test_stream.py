@@ -16,7 +16,7 @@ REFUSED_KINDS = (
     models.utae.ImageSeriesModel,
     models.bcdunet.BCDUNet,
     models.nowcast.network.ConvGRUAdvection,
-    models.greenearthnet.GreenEarthNetConvLSTM,
+    models.earthnet.GreenEarthNetConvLSTM,
     models.digital_typhoon.WindowedConvLSTM,
 )
 CLIP_KINDS = (convrnn_zoo.VideoModel, models.rvm.RecurrentDecoderModel)

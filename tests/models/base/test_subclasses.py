@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from convrnn_zoo.models.base.encoder_decoder import EncoderForecaster
+from convrnn_zoo.models.base.forecaster import EncoderForecaster
 from convrnn_zoo.models.utae import ImageSeriesModel
 
 

@@ -96,11 +96,11 @@ def test_nan_in_place_of_the_climatology(small, frames, members):
     assert torch.equal(actual[~actual.isnan()], expected[~actual.isnan()])
     chance = small.probabilities(frames, [1.0, 2.0], outside="nan")
     assert torch.equal(chance.isnan(), outside[:, None].expand_as(chance))
-    forecast, mask = small.forecast(frames, outside="nan", return_outside=True, **options)
+    forecast, mask = small.forecast_with_outside(frames, outside="nan", **options)
     assert torch.equal(mask, outside)
     assert torch.equal(forecast.isnan(), actual.isnan())
     batch = np.stack([frames.numpy(), frames.numpy()[..., ::-1]])[:, :, None]
-    chance, masks = small.probabilities(batch, [1.0], return_outside=True)
+    chance, masks = small.forecast_with_outside(batch, thresholds=[1.0])
     assert masks.shape == (chance.shape[0], 3, *frames.shape[-2:])
     np.testing.assert_array_equal(masks[0], outside)
     with pytest.raises(ValueError, match=r"outside.*nan"):
