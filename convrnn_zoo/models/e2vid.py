@@ -93,8 +93,6 @@ def firenet(pretrained: bool = False, **kwargs: Any) -> FireNet:
     return build_model(FireNet, "firenet", pretrained, **kwargs)
 
 
-UPSAMPLINGS = ("bilinear", "transposed")
-NORMS = ("batch", "none")
 ACTIVATIONS = ("sigmoid", "none")
 
 
@@ -147,8 +145,8 @@ class E2VID(RecurrentDenseModel):
         super().__init__(in_chans)
         self.num_features = check.positive_int("hidden_channels", hidden_channels)
         levels = range(check.positive_int("num_levels", num_levels))
-        self.upsampling = check.choice("upsampling", upsampling, UPSAMPLINGS)
-        self.norm = check.choice("norm", norm, NORMS)
+        self.upsampling = check.choice("upsampling", upsampling, ("bilinear", "transposed"))
+        self.norm = check.choice("norm", norm, ("batch", "none"))
         self.final_activation = check.choice("final_activation", final_activation, ACTIVATIONS)
         self.state_reductions = [2 ** (i + 1) for i in levels]
         self.reduction = self.state_reductions[-1]

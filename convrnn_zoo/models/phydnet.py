@@ -74,7 +74,7 @@ class PhyDNet(AutoregressiveForecaster):
         widths = layer_widths(hidden_channels, num_layers)
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         stem, top, last = check.positive_int("stem_channels", stem_channels), widths[-1], patch_size // 2
-        self.physics = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **factory)
+        self.physics: Any = PhyCell(top, kernel_size, filters=filters, filter_size=filter_size, **factory)
         sizes = pairwise([top, *widths])
         self.layers = nn.ModuleList(Conv2dOneBiasLSTMCell(*size, kernel_size, **factory) for size in sizes)
         self.widths, self.num_features = widths, stem
@@ -120,8 +120,7 @@ class PhyDNet(AutoregressiveForecaster):
             >>> target = torch.eye(9).reshape(9, 1, 3, 3)
             >>> loss = (model.moments() - target).square().mean(dim=(0, 2, 3)).sum()
         """
-        filters: Any = self.physics.weight_f
-        return moments(filters)
+        return moments(self.physics.weight_f)
 
 
 @register_model(cfg=FRAME_CFG)

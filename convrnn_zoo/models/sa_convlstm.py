@@ -1,5 +1,6 @@
 """SA-ConvLSTM: ConvLSTM layers with self-attention over the map."""
 
+from functools import partial
 from typing import Any
 
 from ..layers.saconvlstm import SAConvLSTMCell
@@ -12,7 +13,7 @@ class SAConvLSTM(StackedCells):
     Every position of a map attends to all positions. Time and memory thus grow with the square of the number of pixels.
     :class:`~convrnn_zoo.SAConvLSTMCell` has the equations and the reference.
 
-    The defaults of `hidden_channels`, `num_layers` and `kernel_size` are those of a public reimplementation,
+    `hidden_channels`, `num_layers` and `kernel_size` of ``sa_convlstm`` are those of a public reimplementation,
     https://github.com/jerrywn121/TianChi_AIEarth. That code differs: it divides scores by the square root of
     `attention_channels`, computes values of `attention_channels` instead of `hidden_channels` channels, and has biases
     in its 1×1 convolutions. Another reimplementation, https://github.com/tsugumi-sys/SA-ConvLSTM-Pytorch, adds
@@ -32,17 +33,6 @@ class SAConvLSTM(StackedCells):
     layer_states = SAConvLSTMCell.states
     has_bias = True  # as in the paper
 
-    def __init__(
-        self,
-        in_chans: int = 1,
-        hidden_channels: Any = 64,
-        kernel_size: int = 3,
-        num_layers: int = 4,
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)
-
 
 @register_model(cfg=FRAME_CFG, small={"hidden_channels": 4, "num_layers": 2})
 def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
@@ -51,4 +41,4 @@ def sa_convlstm(pretrained: bool = False, **kwargs: Any) -> SAConvLSTM:
     Inputs are those of :func:`~convrnn_zoo.models.predrnn.predrnn`. Time and memory grow with the square of the number
     of patches. Lin et al. 2020, https://doi.org/10.1609/aaai.v34i07.6819.
     """
-    return build_model(SAConvLSTM, "sa_convlstm", pretrained, **kwargs)
+    return build_model(partial(SAConvLSTM, hidden_channels=64, kernel_size=3), "sa_convlstm", pretrained, **kwargs)

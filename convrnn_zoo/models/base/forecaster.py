@@ -1,7 +1,7 @@
 """Base classes of forecasters: input checks, forecasts in the unit of the data, and encoders with a decoder."""
 
 from functools import partialmethod
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from .blocks import Unshuffle
 from .forecasting import Inputs, forecast, get_preprocessing
 from .model import ZooModel, reference_tensor
 
+Frames = TypeVar("Frames")
+"""Type of frames, and of their forecast."""
 FRAME_CFG: dict[str, Any] = {"input_size": (1, 64, 64), "pool_size": None, "classifier": ()}
 """timm's cfg of a forecaster for frames with one channel and 64×64 pixels, as in Moving MNIST."""
 
@@ -108,39 +110,17 @@ class Forecaster(ZooModel):
         return super().no_weight_decay() | peepholes
 
     # ---- forecasts in the unit of the data ---------------------------------------------------------------------
-    @overload
-    def forecast(
-        self,
-        frames: Tensor,
-        horizon: int | None = None,
-        *,
-        static: Any = None,
-        future: Any = None,
-        inputs: Inputs = None,
-        batch_size: int = 16,
-    ) -> Tensor: ...
-    @overload
-    def forecast(
-        self,
-        frames: Any,
-        horizon: int | None = None,
-        *,
-        static: Any = None,
-        future: Any = None,
-        inputs: Inputs = None,
-        batch_size: int = 16,
-    ) -> Any: ...
     @torch.no_grad()
     def forecast(
         self,
-        frames: Any,
+        frames: Frames,
         horizon: int | None = None,
         *,
         static: Any = None,
         future: Any = None,
         inputs: Inputs = None,
         batch_size: int = 16,
-    ) -> Any:
+    ) -> Frames:
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
         Mark unknown values as NaN or in a NumPy masked array; :class:`~convrnn_zoo.Preprocessing` describes how NaN is

@@ -134,23 +134,33 @@ class Stream:
         if not isinstance(x, Tensor) or x.dim() not in (ndim + 2, ndim + 3):
             expected = f"a piece (N, T, C, …), {ndim + 3}-D, or a frame each (N, C, …)"
             raise ValueError(f"Stream expected {expected}, got {check.describe(x)}; add the missing axes")
-        frame = x.dim() == ndim + 2
-        if frame and lengths is not None:
-            raise ValueError(f"lengths are only valid for pieces (N, T, C, …), got {tuple(x.shape)}; leave them out")
+        owner, frame = type(self.model).__name__, x.dim() == ndim + 2
+        for is_met, problem in (
+            (
+                frame and lengths is not None,
+                f"lengths are only valid for pieces (N, T, C, …), got {tuple(x.shape)}; leave them out",
+            ),
+            (
+                self.state is not None and len(x) != len(self.steps),
+                f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; keep the batch, with lengths "
+                "of 0 for a sequence without frames, or make a new Stream",
+            ),
+            (
+                self._is_forecaster and lengths is not None,
+                "lengths are not valid for a forecaster: its sequences are equally long; leave them out",
+            ),
+            (
+                not self._is_forecaster and horizon is not None,
+                f"horizon is only for forecasters, not {owner}; leave it out",
+            ),
+        ):
+            if is_met:
+                raise ValueError(problem)
         x = x.unsqueeze(1) if frame else x
-        if self.state is not None and len(x) != len(self.steps):
-            hint = "keep the batch, with lengths of 0 for a sequence without frames, or make a new Stream"
-            raise ValueError(f"this stream holds {len(self.steps)} sequences, got a piece of {len(x)}; {hint}")
         if self._is_forecaster:
-            if lengths is not None:
-                raise ValueError(
-                    "lengths are not valid for a forecaster: its sequences are equally long; leave them out"
-                )
             horizon = self.model.check_horizon(horizon)
             self._update(self.model.encode(x, self.state), len(x), x.shape[1], None)
             return self.model.decode(self.state, horizon)
-        if horizon is not None:
-            raise ValueError(f"horizon is only for forecasters, not {type(self.model).__name__}; leave it out")
         counts = None if lengths is None else check_lengths(lengths, len(x), x.shape[1], 0)
         y, state = self._features(x, None if counts is None else counts.clamp(min=1))
         skipped = None if counts is None or bool((counts > 0).all()) else (counts == 0).to(x.device, non_blocking=True)

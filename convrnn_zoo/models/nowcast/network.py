@@ -44,8 +44,6 @@ from .motion import (
 
 MaskedForecast = Callable[..., tuple[Tensor, Tensor]]
 """Forecast from frames ``(N, T, C, H, W)``, the horizon and `minutes` between the frames, and its mask `outside`."""
-OUTSIDE = ("climatology", "nan")
-"""Forecasts of rain that comes from outside the map."""
 PATCH, STRIDE = 2, 4
 """Edge of a fine pixel in pixels of the frame, and edge of a coarse pixel in fine pixels."""
 DEFAULT_MINUTES, PIXEL_KM = 5.0, 2.0
@@ -524,10 +522,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         others are replaced by :func:`fill_gaps`. Pixels that differ from those of training by less than 2 % are taken
         as equal.
         """
-        trained, is_nan = (
-            get_preprocessing(self).pixel_km or PIXEL_KM,
-            check.choice("outside", outside, OUTSIDE) == "nan",
-        )
+        trained = get_preprocessing(self).pixel_km or PIXEL_KM
+        is_nan = check.choice("outside", outside, ("climatology", "nan")) == "nan"
 
         def resampled(x: Tensor, horizon: int, minutes: float, pixel_km: float | None) -> tuple[Tensor, Tensor]:
             if self.unknown_pixels(x).flatten(1).all(1).any():
@@ -541,12 +537,12 @@ class ConvGRUAdvection(Ensemble, Forecaster):
                     f"pixel_km={pixel_km:g} makes {height:,}×{width:,} pixels of {trained:g} km, and {MAX_EDGE:,} is "
                     "the largest edge; pass the edge of a pixel in km"
                 )
-            if (height, width) == size:
-                y, mask = run(fill_gaps(x), horizon, minutes=minutes)
-            else:
+            is_resampled = (height, width) != size
+            if is_resampled:
                 edges = (0, -width % self.reduction, 0, -height % self.reduction)
                 x = F.pad(resample(x, height, width), edges, value=torch.nan)
-                y, mask = run(fill_gaps(x), horizon, minutes=minutes)
+            y, mask = run(fill_gaps(x), horizon, minutes=minutes)
+            if is_resampled:
                 y = resample(y[..., :height, :width], *size)
                 mask = resample(mask[..., :height, :width].to(y.dtype), *size) >= 0.5
             return y.masked_fill_(mask, torch.nan) if is_nan else y, mask
