@@ -23,8 +23,7 @@ from .classification import Prediction
 from .classifier import Classifier, RecurrentClassifier
 from .dense import DenseModel, RecurrentDenseModel
 from .encoder import FrameEncoder
-from .ensemble import Ensemble, EnsembleForecaster
-from .forecaster import FRAME_CFG, EncoderForecaster, Forecaster
+from .forecaster import FRAME_CFG, EncoderForecaster, Ensemble, EnsembleForecaster, Forecaster
 from .lengths import Lengths, check_pool, map_frames, mask_steps, pack, run_padded, step_mask, unpack, valid_steps
 from .model import ZooModel, reference_tensor
 from .spotter import Spot, Spotter

@@ -255,7 +255,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         maps.clear()
         features = self.mix(features).unflatten(0, (len(leads), -1)).add_(details).flatten(0, 1)
         features = self.head(in_convolution_layout(F.leaky_relu_(features, NEGATIVE_SLOPE)))
-        times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, len(c.rate), -1, -1, -1).flatten(0, 1)
+        times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, c.rate.shape[0], -1, -1, -1).flatten(0, 1)
         parts = self.advect_logits(features, c.at(leads), times)
         del features
         logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)

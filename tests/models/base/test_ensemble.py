@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convrnn_zoo import Preprocessing
-from convrnn_zoo.models.base.ensemble import EnsembleForecaster
+from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 from tests.helpers.models.forecasters import FULL, NAMES, tiny
 
 NOISY = [n for n in NAMES if isinstance(FULL[n], EnsembleForecaster)]

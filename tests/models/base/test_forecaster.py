@@ -9,7 +9,7 @@ from torch import nn
 
 import convrnn_zoo
 from convrnn_zoo.layers import ConvRNNBase, ConvRNNCellBase
-from convrnn_zoo.models.base.ensemble import EnsembleForecaster
+from convrnn_zoo.models.base.forecaster import EnsembleForecaster
 from convrnn_zoo.models.nowcast.decisions import THRESHOLDS
 from convrnn_zoo.pretrained.registry import SMALL
 from tests.helpers.models.forecasters import FULL, NAMES, tiny
