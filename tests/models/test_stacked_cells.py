@@ -1,5 +1,7 @@
 """OpenSTL's recurrent models: weights per pixel, norms, memories and options."""
 
+import re
+
 import pytest
 import torch
 
@@ -73,24 +75,22 @@ def test_norms_are_trained_with_checkpointing_and_without_and_saved(name, tmp_pa
     assert torch.equal(again(x, horizon=2), model(x, horizon=2))
 
 
-def test_predrnn_pp_rejects_layer_norm():
-    with pytest.raises(ValueError, match="layer_norm"):
-        tiny("predrnn_pp", layer_norm=True)
-
-
-@pytest.mark.parametrize("name", ["predrnn_pp", "mim"])
-def test_rejects_one_layer_and_different_widths(name):
-    with pytest.raises(ValueError, match=r"num_layers.* 1"):
-        tiny(name, num_layers=1)
-    with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
-        tiny(name, hidden_channels=[3, 4])
-
-
-def test_mau_rejects_invalid_sizes():
-    with pytest.raises(ValueError, match=r"downsampling.* 3"):
-        tiny("mau", downsampling=3)
-    with pytest.raises(ValueError, match=r"hidden_channels.*\[3, 4\]"):
-        tiny("mau", hidden_channels=[3, 4])
+@pytest.mark.parametrize(
+    ("names", "option", "value"),
+    [
+        ("predrnn predrnn_pp mim mau motionrnn_predrnn", "hidden_channels", [3, 4]),
+        ("predrnn_pp mim motionrnn_predrnn", "num_layers", 1),
+        ("motionrnn_predrnn", "hidden_channels", 6),
+        ("motionrnn_predrnn firenet e2vid prednet predrnn_greenearthnet", "kernel_size", 4),
+        ("predrnn_pp sa_convlstm", "layer_norm", True),
+        ("sa_convlstm", "attention_channels", 0),
+        ("mau", "downsampling", 3),
+    ],
+)
+def test_rejects_sizes_that_a_network_cannot_have(names, option, value):
+    for name in names.split():
+        with pytest.raises(ValueError, match=option if value is True else rf"{option}.* {re.escape(str(value))}"):
+            convrnn_zoo.create_model(name, **{option: value})
 
 
 def test_phydnet_of_both_patch_sizes_and_no_other():

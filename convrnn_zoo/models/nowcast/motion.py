@@ -49,7 +49,7 @@ def trajectories(motion: Tensor, steps: int, loop: Loop = unroll_loop) -> Tensor
             total = total - warp(motion, total - step / 2, "border")
             return total, warp(motion, total, "border")
 
-        totals, _ = loop(trace_back, (torch.zeros(steps),), (torch.zeros_like(motion), motion))
+        totals, _ = loop(trace_back, first=(torch.zeros_like(motion), motion), xs=(torch.zeros(steps),))
         return totals.transpose(0, 1)
 
 

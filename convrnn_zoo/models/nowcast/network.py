@@ -228,6 +228,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         if not steps or sorted({*steps}) != [*steps] or steps[0] < 0 or steps[-1] >= horizon:
             raise ValueError(f"steps must be ascending lead times from 0 to {horizon - 1}, each once, got {[*steps]}")
         c = advect(x, horizon, self.export_loop)
+        climatology = constants(self.climatology, c.rate).logit(1e-6)[:, None, None]
         clock = lead_time_features(horizon, minutes, c.motion)
         details = self.details(in_convolution_layout(detail_maps(c.amount).to(x.dtype)))
         chunk = self.chunk_size or len(steps)
@@ -241,27 +242,21 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             del y  # all that the maps of a lead time do not need
             if len(leads) < chunk and k < steps[-1]:
                 continue
-            yield self._exceedance(c, maps, leads, details, clock)
-            leads, maps = [], []
-
-    def _exceedance(
-        self, c: AdvectedFrames, maps: list[Tensor], leads: list[int], details: Tensor, clock: Tensor
-    ) -> Exceedance:
-        """Returns the forecast of the lead times `leads` from the outputs `maps` of the fine forecaster.
-
-        The list `maps` is emptied, and tensors are written over where possible, which limits the memory.
-        """
-        features = self.fold(in_convolution_layout(torch.cat(maps) if len(maps) > 1 else maps[0]))
-        maps.clear()
-        features = self.mix(features).unflatten(0, (len(leads), -1)).add_(details).flatten(0, 1)
-        features = self.head(in_convolution_layout(F.leaky_relu_(features, NEGATIVE_SLOPE)))
-        times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, c.rate.shape[0], -1, -1, -1).flatten(0, 1)
-        parts = self.advect_logits(features, c.at(leads), times)
-        del features
-        logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)
-        weight = torch.stack([distance_outside(c, k) for k in leads], 1).div_(-REACH).square_().neg_().exp_()
-        climatology = constants(self.climatology, c.rate).logit(1e-6)[:, None, None]
-        return Exceedance(logits, c.known[:, None] > 0, log_rate, weight, climatology, c)
+            features = self.fold(in_convolution_layout(torch.cat(maps) if len(maps) > 1 else maps[0]))
+            maps.clear()
+            features = self.mix(features).unflatten(0, (len(leads), -1)).add_(details).flatten(0, 1)
+            residual = self.head(in_convolution_layout(F.leaky_relu_(features, NEGATIVE_SLOPE)))
+            del features
+            times = torch.stack([clock[k, :, :1] for k in leads]).expand(-1, x.shape[0], -1, -1, -1).flatten(0, 1)
+            parts = self.advect_logits(residual, c.at(leads), times)
+            del residual
+            logits, log_rate = (part.unflatten(0, (len(leads), -1)).transpose(0, 1) for part in parts)
+            del parts
+            distance = torch.stack([distance_outside(c, k) for k in leads], 1)
+            leads.clear()
+            weight = distance.div_(-REACH).square_().neg_().exp_()
+            yield Exceedance(logits, c.known[:, None] > 0, log_rate, weight, climatology, c)
+            del logits, log_rate, distance, weight
 
     def forecast_features(
         self, c: AdvectedFrames, clock: Tensor, minutes: float, dtype: torch.dtype
