@@ -135,6 +135,10 @@ class SGConvLSTM(HeadlessStack):
         kwargs["padding_mode"] = padding_mode
         super().__init__(in_chans, hidden_channels, kernel_size, num_layers, *args, **kwargs)
 
+    def start(self, x: Tensor) -> Maps:
+        *cells, _ = super().start(x)
+        return (*cells, torch.zeros_like(cells[-1]))
+
     def advance(self, x: Tensor, state: Maps) -> tuple[Tensor, Maps]:
         *cells, clear = state
         change, new = super().advance(x, tuple(cells))
