@@ -1,7 +1,7 @@
 """Writes the generated parts of README, pages and model cards: ``python -m tools.docs``.
 
 A generated part is enclosed by ``<!-- generated: NAME -->`` and ``<!-- end -->``. The text around it is preserved.
-:mod:`tools.cards` writes the model cards. ``--check`` lists stale files, writes nothing and fails if there are any.
+:mod:`tools.publish` writes the model cards. ``--check`` lists stale files, writes nothing and fails if there are any.
 """
 
 import inspect
@@ -35,8 +35,8 @@ from convrnn_zoo_command.group import COMMANDS
 from . import docstrings, file_formats, ladder, notebooks, nowcasts, published, reference, timings
 from . import exports as exports_tool
 from . import weight_exports as weight_exports_tool
-from .cards import shipped_card
 from .nowcasts import nowcast_meaning
+from .publish import shipped_card
 from .release import public_address
 from .timings import link, recorded
 

@@ -9,9 +9,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .examples import EXAMPLE
 from .release import ROOT, addresses
 
+EXAMPLE = re.compile(
+    r"(?P<head><!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+"""A block of code of a page with its language, and the reason why it is not run, if there is one."""
 DIRECTORY = "notebooks"
 OTHERS = ("docs/how-to/gpu.md",)
 """Pages other than tutorials that have a notebook."""

@@ -19,7 +19,7 @@ import matplotlib
 from convrnn_zoo_command.group import cli
 
 from . import families
-from .examples import EXAMPLE
+from .notebooks import EXAMPLE
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"

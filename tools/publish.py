@@ -18,16 +18,17 @@ import torch
 from huggingface_hub import HfApi, ModelCard
 from torch import Tensor, nn
 
+from benchmarks.tables import narrow
 from convrnn_zoo import WEIGHTS, WeightsError, WeightsMetadata, create_model, from_pretrained
-from convrnn_zoo.hub.cards import check_card
+from convrnn_zoo.hub.cards import card_text, check_card
 from convrnn_zoo.hub.push import hub_api, upload
 from convrnn_zoo.hub.save import config_text, model_config
 from convrnn_zoo.pretrained.config import CARD, CONFIG, WEIGHTS_FILE
 from convrnn_zoo.pretrained.download import HubFile, download, hub_errors
 from convrnn_zoo.pretrained.state_dict import file_sha256, read_safetensors
 
-from .cards import shipped_card
-
+NOT_GENERATED = "<!-- not generated -->"
+"""The text of a card after this marker, and an image below the title, are not generated."""
 GOLDEN = "golden.safetensors"
 
 
@@ -39,6 +40,15 @@ class Published:
     hub_id: str
     hub_commit: str
     changed: bool
+
+
+def shipped_card(metadata: WeightsMetadata, existing: str = "") -> str:
+    """Returns the card of a set of weights, with the image and the text after the marker of the existing card."""
+    card = narrow(card_text(metadata))
+    if picture := re.search(r"^# .*\n\n(!\[.*\n\n)", existing, re.MULTILINE):
+        card = card.replace(title := f"# {metadata.name}\n\n", title + picture[1], 1)
+    _, marker, text = existing.partition(NOT_GENERATED)
+    return card + (f"\n{marker}{text}" if marker else "")
 
 
 def publish(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.examples import EXAMPLE
+from tools.notebooks import EXAMPLE
 
 ROOT = Path(__file__).parents[3]
 CARDS = sorted((ROOT / "model_cards").glob("*.md"))
