@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .. import _checks as check
 from ..layers._states import split_levels
 from ..layers.variants import Conv2dOneBiasGRU, Conv2dOneBiasLSTM
-from .base import RecurrentDenseModel, build_model, framewise, odd_kernel, register_model, run_padded
+from .base import RecurrentDenseModel, build_model, framewise, odd_kernel, register_model, with_padding, without_padding
 
 
 class ResidualBlock(nn.Module):
@@ -76,9 +76,10 @@ class FireNet(RecurrentDenseModel):
     def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
         y, states = framewise(self.stem, x).relu(), []
         for rnn, block, before in zip(self.rnns, self.blocks, split_levels(hx, len(self.rnns)), strict=True):
-            [h], state = run_padded(partial(rnn.forward_layers, hx=before), y, lengths)
+            inputs, mask = without_padding(y, lengths)
+            h, state = rnn(inputs, before, mask=mask)
             states.append(state)
-            y = framewise(block, h)
+            y = framewise(block, with_padding(h, y))
         return [y], states
 
 
@@ -184,9 +185,11 @@ class E2VID(RecurrentDenseModel):
     def run_clips(self, x: Tensor, hx: Any, lengths: Tensor | None) -> tuple[list[Tensor], list[Any]]:
         maps, states = [framewise(self.stem, x).relu()], list[Any]()
         for down, rnn, before in zip(self.downs, self.rnns, split_levels(hx, len(self.rnns)), strict=True):
-            [h], state = run_padded(partial(rnn.forward_layers, hx=before), framewise(down, maps[-1]).relu(), lengths)
+            y = framewise(down, maps[-1]).relu()
+            inputs, mask = without_padding(y, lengths)
+            h, state = rnn(inputs, before, mask=mask)
             states.append(state)
-            maps.append(h)
+            maps.append(with_padding(h, y))
         y = maps[-1]
         for block in self.blocks:
             y = framewise(block, y)

@@ -22,7 +22,8 @@ from .base import (
     mask_steps,
     reference_tensor,
     register_model,
-    run_padded,
+    with_padding,
+    without_padding,
 )
 
 
@@ -50,8 +51,9 @@ class HalfGRU(nn.Module):
     def forward(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Returns clips of the same shape as `x` ``(N, T, C, H, W)``, and the state after them."""
         still, moving = x.chunk(2, dim=2)
-        outputs, state = run_padded(partial(self.rnn.forward_layers, hx=hx), moving, lengths)
-        return torch.cat([still, *outputs], dim=2), state
+        inputs, mask = without_padding(moving, lengths)
+        y, state = self.rnn(inputs, hx, mask=mask)
+        return torch.cat([still, with_padding(y, x)], dim=2), state
 
 
 def upsample_join(join: nn.Module, y: Tensor, *maps: Tensor) -> Tensor:

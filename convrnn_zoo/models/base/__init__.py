@@ -24,7 +24,18 @@ from .classifier import Classifier, RecurrentClassifier
 from .dense import DenseModel, RecurrentDenseModel
 from .encoder import FrameEncoder
 from .forecaster import FRAME_CFG, EncoderForecaster, Ensemble, EnsembleForecaster, Forecaster
-from .lengths import Lengths, check_pool, map_frames, mask_steps, pack, run_padded, step_mask, unpack, valid_steps
+from .lengths import (
+    Lengths,
+    check_pool,
+    map_frames,
+    mask_steps,
+    pack,
+    step_mask,
+    unpack,
+    valid_steps,
+    with_padding,
+    without_padding,
+)
 from .model import ZooModel, reference_tensor
 from .spotter import Spot, Spotter
 from .stream import Stream

@@ -1,7 +1,6 @@
 """Base classes of sequence classifiers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from ... import _checks as check
 from ..._hints import warn
 from ...layers import ConvRNNBase
 from .classification import Prediction, classify, classify_sound
-from .lengths import POOLS, Lengths, check_pool, check_sequences, pool, run_padded
+from .lengths import POOLS, Lengths, check_pool, check_sequences, is_frame, pool, with_padding, without_padding
 from .model import HeadedModel, reference_tensor
 
 
@@ -34,7 +33,7 @@ class Classifier(HeadedModel):
             hx: the initial state, as :meth:`forward_sequence` returns it; zeros by default.
             lengths: number of steps of each padded sequence, ``(N,)``, each from 1 to T; pass it by name.
         """
-        return self.forward_head(self.forward_features(x, hx, lengths), lengths=lengths)
+        return self.forward_head(self.forward_sequence(x, hx, lengths)[0], lengths=lengths)
 
     def forward_features(self, x: Tensor | PackedSequence, hx: Any = None, lengths: Lengths | None = None) -> Any:
         """Returns the unpooled output of the last layer; a model with several levels returns a list of outputs."""
@@ -56,25 +55,23 @@ class Classifier(HeadedModel):
             >>> torch.allclose(torch.cat([first, second], dim=1), model(x), atol=1e-6)
             True
         """
-        outputs, state = self._forward_layers(x, hx, lengths)
-        return self._features(outputs), state
+        inputs, mask = self._prepare(x, lengths)
+        outputs, state = self.run_layers(inputs, hx, None, mask)
+        return self._features([with_padding(y, x) for y in outputs]), state
 
     def _forward_maps(
         self, x: Any, depth: int | None, hx: Any = None, lengths: Lengths | None = None
     ) -> tuple[Any, list[Any]]:
-        outputs, _ = self._forward_layers(x, hx, lengths, len(self.feature_info) if depth is None else depth)
-        return self._features(outputs), outputs
+        inputs, mask = self._prepare(x, lengths)
+        outputs, _ = self.run_layers(inputs, hx, len(self.feature_info) if depth is None else depth, mask)
+        maps = [with_padding(y, x) for y in outputs]
+        return self._features(maps), maps
 
-    def _forward_layers(
-        self, x: Any, hx: Any, lengths: Lengths | None, depth: int | None = None
-    ) -> tuple[list[Any], Any]:
-        """Checks the input, and returns the outputs and the state as :meth:`run_layers` does."""
+    def _prepare(self, x: Any, lengths: Lengths | None) -> tuple[Any, Tensor | None]:
+        """Checks the input, and returns it as :meth:`run_layers` reads it, with its mask."""
         owner, like = type(self).__name__, reference_tensor(self)
         lengths = check_sequences(owner, x, lengths, self.ndim, self.in_chans, like)
-        if isinstance(x, Tensor) and x.dim() == self.ndim + 2:
-            outputs, state = self.run_layers(x.unsqueeze(1), hx, depth)
-            return [y.squeeze(1) for y in outputs], state
-        return run_padded(partial(self.run_layers, hx=hx, depth=depth), x, lengths)
+        return without_padding(x.unsqueeze(1) if is_frame(x, self.ndim) else x, lengths)
 
     def run_layers(
         self, x: Tensor | PackedSequence, hx: Any, depth: int | None, mask: Tensor | None = None
@@ -94,8 +91,7 @@ class Classifier(HeadedModel):
             ValueError: the model has several levels and a classifier, but no pool.
         """
         levels = x if isinstance(x, list) else [x]
-        is_frame = isinstance(levels[0], Tensor) and levels[0].dim() == self.ndim + 2
-        if kind := self.resolve_pool(is_frame):
+        if kind := self.resolve_pool(is_frame(levels[0], self.ndim)):
             pooled = torch.cat([pool(y, kind, lengths, self.directions, self.ndim) for y in levels], 1)
             return self.classify_pooled(pooled, pre_logits)
         if pre_logits or not self.num_classes:

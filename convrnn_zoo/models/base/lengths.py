@@ -77,17 +77,23 @@ def map_frames(module: Callable[[Tensor], Tensor], x: Any) -> Any:
     return PackedSequence(module(x.data), *x[1:]) if isinstance(x, PackedSequence) else framewise(module, x)
 
 
-def run_padded(run: Callable[..., tuple[list[Any], Any]], x: Any, lengths: Tensor | None) -> tuple[list[Any], Any]:
-    """Runs layers over sequences ``(N, T, …)`` without their padding, and returns the padded outputs and the state.
+def is_frame(x: Any, ndim: int) -> bool:
+    """Returns whether `x` has one frame per sequence, ``(N, C, *S)``."""
+    return isinstance(x, Tensor) and x.dim() == ndim + 2
 
-    ``run(x, mask=mask)`` receives packed sequences without a mask; in a graph, it receives `x` and a mask.
-    """
+
+def without_padding(x: Any, lengths: Tensor | None) -> tuple[Any, Tensor | None]:
+    """Returns sequences ``(N, T, …)`` as layers read them: packed and without a mask, or in a graph with a mask."""
     if lengths is None:
-        return run(x, mask=None)
-    if is_traced():
-        return run(x, mask=step_mask(x, lengths))
-    outputs, state = run(pack(x, lengths), mask=None)
-    return [unpack(y, x.shape[1])[0] for y in outputs], state
+        return x, None
+    return (x, step_mask(x, lengths)) if is_traced() else (pack(x, lengths), None)
+
+
+def with_padding(y: Any, x: Any) -> Any:
+    """Returns the output of a layer in the form of the model's input `x`: padded sequences, frames, or packed."""
+    if isinstance(x, Tensor) and isinstance(y, PackedSequence):
+        return unpack(y, x.shape[1])[0]
+    return y.squeeze(1) if isinstance(x, Tensor) and x.dim() < y.dim() else y
 
 
 def step_mask(x: Tensor, lengths: Tensor) -> Tensor:
