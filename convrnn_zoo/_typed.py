@@ -6,6 +6,7 @@ import numbers
 import operator
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -29,6 +30,7 @@ _BOUNDS = {
     "lt": ("below", operator.lt),
 }
 T = TypeVar("T")
+_field_types = cache(get_type_hints)  # which takes longer than reading the values
 
 
 class JsonObject:
@@ -125,7 +127,7 @@ def check_fields(table: Any, where: str = "", name: str = "the recipe") -> None:
 def _convert(
     fields: Mapping[str, Any], raw: Mapping[str, Any], cls: type, name: str, where: str, lines: list[str]
 ) -> dict[str, Any]:
-    hints, values = get_type_hints(cls), {}
+    hints, values = _field_types(cls), {}
     for key, value in raw.items():
         try:
             values[key] = _value(hints[key], value, name, f"{where}{key}", fields[key].metadata)

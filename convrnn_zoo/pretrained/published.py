@@ -159,4 +159,4 @@ PUBLISHED: dict[str, Published] = read_published(FILE.read_text(encoding="utf-8"
 
 def find_published(architecture: str) -> list[Published]:
     """Returns the weights that others publish for an architecture, in the order of the file."""
-    return [p for p in PUBLISHED.values() if p.architecture == architecture]
+    return [p for name, p in PUBLISHED.items() if name.startswith(f"{architecture}.")]
