@@ -26,7 +26,7 @@ class _Conv:
         one = (1,) * len(case.size)
         self.geometry, self.x, self.grad = Geometry(one, one, 1, ("zeros",) * len(one)), map_(inputs), map_(rows)
         self.weight = torch.randn(rows, inputs, *(case.kernel,) * len(case.size))
-        self.conv = prepare_conv(self.weight, None, self.geometry, case.batch, case.size, True)
+        self.conv, self.args = prepare_conv(self.weight, None, self.geometry, case.batch, case.size, True)
         self.to_state = None
         if state:
             to_state = self.weight[:, -state:]
@@ -42,7 +42,7 @@ class _Conv:
         self.xs, self.grads = (map_(c, max(self.together)) for c in (inputs, rows))
 
     def forward(self, n: int) -> None:
-        self.conv(self.x[:n])
+        self.conv(self.x[:n], *self.args)
 
     def backward(self, n: int) -> None:
         """Computes the gradient of the state of one step."""

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks as check
 from .._hints import warn
 from . import _states
-from ._conv import Geometry, check_map, conv_of_planes, prefers_planes, same_conv
+from ._conv import Geometry, check_map, compiled_conv, same_conv
 from ._fused import InPlaceStep, run_layer
 from ._run import DirectionWeights, Loop, Maps, reference_step
 from ._states import LayerStates
@@ -63,7 +63,8 @@ class Equations(nn.Module):
     """Number of leading gates whose input and state contributions are added, or `None` for all.
 
     The remaining gates keep the two separate, input first. A GRU with gates r, z, n has ``summed = 2``: r multiplies
-    only the state contribution to n, so that :meth:`step` receives r, z, and the two contributions to n.
+    only the state contribution to n, so that :meth:`step` receives a tuple of r and z in one tensor, and the two
+    contributions to n.
     """
     returned: ClassVar[int | None] = None  # number of leading states that a step returns, None means all
     options: ClassVar[dict[str, tuple[Any, ...]]] = {}  # keyword arguments with their allowed values, the default first
@@ -92,7 +93,8 @@ class Equations(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__signature__ = _full_signature(cls)  # type: ignore[attr-defined]
+        if len(cls.__bases__) > 1 or {"__init__", "options", "is_linear"} & vars(cls).keys():
+            cls.__signature__ = _full_signature(cls)  # type: ignore[attr-defined]
         if hasattr(cls, "summary"):
             _complete_docstring(cls)
         functions = [getattr(cls, name) for name in ("step", "join", "conv", "advance")]
@@ -108,7 +110,7 @@ class Equations(nn.Module):
             )
 
     # ---- equations ---------------------------------------------------------------------------------------------
-    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+    def step(self, gates: Any, state: Maps, extra: Maps) -> Maps:
         """Computes the next state from the pre-activations of the gates, the state and the extra parameters."""
         raise NotImplementedError(f"{type(self).__name__} must implement step")
 
@@ -116,12 +118,15 @@ class Equations(nn.Module):
         """Computes f and b of a linear step ``h' = f ⊙ h + b`` from the pre-activations of the gates."""
         raise NotImplementedError(f"{type(self).__name__} must implement coefficients")
 
-    def join(self, ih: Tensor, hh: Tensor) -> Tensor:
-        """Adds input and state contributions of the first `summed` gates; concatenates the others along axis 1."""
+    def join(self, ih: Tensor, hh: Tensor) -> Any:
+        """Adds input and state contributions. With `summed`, returns a tuple: the sums, then the other contributions.
+
+        A gate without a state contribution has only the one of the input.
+        """
         if self.summed is None:
             return ih + hh
         n = self.summed_rows(ih.shape[1])
-        return torch.cat([ih[:, :n] + hh[:, :n], ih[:, n:], hh[:, n:]], dim=1)
+        return (ih[:, :n] + hh[:, :n], ih[:, n:], *([hh[:, n:]] if hh.shape[1] > n else []))
 
     def summed_rows(self, rows: int) -> int:
         """Returns the number of rows of ``weight_ih`` whose gates add the input and state contributions."""
@@ -146,7 +151,7 @@ class Equations(nn.Module):
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Computes the convolution ``weight * x + bias``, padded so that the size of the map does not change."""
-        conv = conv_of_planes if self.export_loop is None and prefers_planes(x, self.geometry) else same_conv
+        conv = compiled_conv if self.export_loop is None and torch.compiler.is_compiling() else same_conv
         return conv(x, weight, bias, self.geometry)
 
     def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +15,8 @@ _TRANSPOSED_CONV = {2: F.conv_transpose2d, 3: F.conv_transpose3d}
 SINGLE_VALUES, SINGLE_PRODUCTS = 1 << 14, 1 << 24
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 Pads = list[tuple[int, int]]
+PreparedConv = tuple[Callable[..., Tensor], tuple[Any, ...]]
+"""A function, and its arguments after the map that it convolves."""
 
 
 class Geometry(NamedTuple):
@@ -109,10 +110,12 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
     return _CONV[weight.dim() - 2](x, weight, bias, stride, padding, dilation, groups)
 
 
-def prefers_planes(x: Tensor, geometry: Geometry) -> bool:
-    """Returns whether :func:`conv_of_planes` is the faster form: in compiled 3-d layers of one group on a CPU."""
-    is_compiled = torch.compiler.is_compiling() and x.device.type == "cpu"
-    return is_compiled and len(geometry.stride) == 3 and geometry.groups == 1
+def compiled_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """Computes :func:`same_conv` in a compiled layer: on a CPU by 2-d convolutions, which alone are channels-last."""
+    if x.device.type == "cpu" and len(geometry.stride) == 1:
+        return same_conv(x.unsqueeze(2), weight.unsqueeze(2), bias, geometry.with_height()).squeeze(2)
+    is_3d = x.device.type == "cpu" and len(geometry.stride) == 3 and geometry.groups == 1
+    return (conv_of_planes if is_3d else same_conv)(x, weight, bias, geometry)
 
 
 def conv_of_planes(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -142,18 +145,26 @@ def can_join(ih: Tensor, hh: Tensor, geometry: Geometry) -> bool:
 # ---- without autograd: one group, zeros or circular padding ----------------------------------------------------
 def prepare_conv(
     weight: Tensor, bias: Tensor | None, geometry: Geometry, batch: int, size: Sequence[int], channels_last: bool
-) -> Callable[[Tensor], Tensor]:
+) -> PreparedConv:
     """Returns a function that computes ``weight * x + bias``, and prepares the weight once for many calls.
 
     The function supports only maps of `size`, in channels-last format if `channels_last`. It is not differentiable.
     """
     if len(size) == 1:  # torch has no 1-d channels-last format
-        flat = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), batch, (1, *size), channels_last)
-        return lambda x: flat(x.unsqueeze(2)).squeeze(2)
+        flat, args = prepare_conv(weight.unsqueeze(2), bias, geometry.with_height(), batch, (1, *size), channels_last)
+        return (lambda x: flat(x.unsqueeze(2), *args).squeeze(2)), ()
     padding, pads = geometry.padding(size, weight.shape[2:])
     size = [n + before + after for n, (before, after) in zip(size, pads, strict=True)] if pads else size
-    conv = _prepare(weight, bias, geometry, padding, batch, size, channels_last)
-    return (lambda x: conv(_pad_in_layout(x, pads, geometry.padding_modes))) if pads else conv
+    conv, args = _prepare(weight, bias, geometry, padding, batch, size, channels_last)
+    return ((lambda x: conv(_pad_in_layout(x, pads, geometry.padding_modes), *args)), ()) if pads else (conv, args)
+
+
+def plain_conv(weight: Tensor, bias: Tensor | None, geometry: Geometry, size: Sequence[int]) -> PreparedConv:
+    """Returns :func:`same_conv` for maps of `size`, whose weight is not prepared."""
+    padding, pads = geometry.padding(size, weight.shape[2:])
+    if pads:
+        return same_conv, (weight, bias, geometry)
+    return _CONV[len(size)], (weight, bias, geometry.stride, padding, geometry.dilation, geometry.groups)
 
 
 def prepare_input_gradient(
@@ -165,24 +176,23 @@ def prepare_input_gradient(
         return lambda grad: flat(grad.unsqueeze(2)).squeeze(2)
     padding, pads = geometry.padding(size, weight.shape[2:])
     if max(geometry.stride) > 1:
-        conv: Any = partial(
-            _TRANSPOSED_CONV[len(size)],
-            weight=in_layout(weight, channels_last),
-            stride=geometry.stride,
-            padding=padding,
-            dilation=geometry.dilation,
-        )
+        args = in_layout(weight, channels_last), None, geometry.stride, padding, 0, 1, geometry.dilation
+        conv: Callable[..., Tensor] = _TRANSPOSED_CONV[len(size)]
     else:
         mirrored = weight.transpose(0, 1).flip(tuple(range(2, weight.dim())))
         if pads:
             padding = [d * (k - 1) for d, k in zip(geometry.dilation, weight.shape[2:], strict=True)]
-        conv = _prepare(mirrored, None, geometry, padding, batch, size, channels_last)
-    return (lambda grad: _padding_gradient(conv(grad), pads, geometry.padding_modes)) if pads else conv
+        conv, args = _prepare(mirrored, None, geometry, padding, batch, size, channels_last)
+    if pads:
+        return lambda grad: _padding_gradient(conv(grad, *args), pads, geometry.padding_modes)
+    return lambda grad: conv(grad, *args)
 
 
 def in_layout(weight: Tensor, channels_last: bool) -> Tensor:
-    """Returns a weight in contiguous or, if it has two or three spatial axes, in channels-last memory format."""
-    layout = _CHANNELS_LAST[weight.dim() - 2] if channels_last and weight.dim() > 3 else torch.contiguous_format
+    """Returns a weight in contiguous or channels-last memory format; for one spatial axis, that of maps of height 1."""
+    if weight.dim() == 3:
+        return in_layout(weight.unsqueeze(2), channels_last).squeeze(2)
+    layout = _CHANNELS_LAST[weight.dim() - 2] if channels_last else torch.contiguous_format
     return weight.contiguous(memory_format=layout)
 
 
@@ -194,7 +204,7 @@ def _prepare(
     batch: int,
     size: Sequence[int],
     channels_last: bool,
-) -> Callable[[Tensor], Tensor]:
+) -> PreparedConv:
     """Returns a function that convolves maps of `size` with zero padding.
 
     For float32 on a CPU, a private operation of torch reorders the weight for oneDNN only once. torch's ordinary
@@ -216,9 +226,8 @@ def _prepare(
                 sizes = [1, weight.shape[1], *size]
                 ordered = reorder(weight.contiguous().to_mkldnn(), padding, stride, dilation, 1, sizes)
                 call = torch.ops.mkldnn._convolution_pointwise.default
-                return lambda x: call(x, ordered, bias, padding, stride, dilation, 1, "none", [], "")
-    weight = in_layout(weight, channels_last)
-    return lambda x: _CONV[len(size)](x, weight, bias, stride, padding, dilation)
+                return call, (ordered, bias, padding, stride, dilation, 1, "none", [], "")
+    return _CONV[len(size)], (in_layout(weight, channels_last), bias, stride, padding, dilation)
 
 
 def conv_gradients(

@@ -16,7 +16,16 @@ import torch
 from torch import Tensor
 
 from .._autocast import has_autocast, no_autocast
-from ._conv import Geometry, bias_gradient, can_join, conv_gradients, prepare_conv, prepare_input_gradient, same_conv
+from ._conv import (
+    Geometry,
+    PreparedConv,
+    bias_gradient,
+    can_join,
+    conv_gradients,
+    plain_conv,
+    prepare_conv,
+    prepare_input_gradient,
+)
 from ._nonlinearities import NONLINEARITIES, half_tanh
 from ._run import (
     GATES_BYTES,
@@ -206,22 +215,23 @@ class FusedConv:
         return rows.split([p.rows for p in self.parts], dim)
 
     @cached_property
-    def conv(self) -> Callable[[Tensor], Tensor]:
+    def conv(self) -> PreparedConv:
         """Function that convolves the `channels` of the concatenated input and state."""
         return prepare_conv(self.weight, self.bias, self.geometry, self.batch, self.size, self.channels_last)
 
-    def first_conv(self, zero_state: bool, only_step: bool) -> Callable[[Tensor], Tensor]:
-        """Returns the function for the first step, which skips a zero state if that saves many multiplications.
+    def first_conv(self, zero_state: bool, only_step: bool) -> tuple[slice, PreparedConv]:
+        """Returns the channels and the function of the first step, if possible without those of a zero state.
 
         If there is only one step, the weight is not prepared.
         """
         products = self.batch * math.prod(self.size) * self.weight.numel()
         only_x = zero_state and self.reads_x and self.reads_h and products > JOINT_PRODUCTS
-        if not only_step and not only_x:
-            return self.conv
-        channels = slice(self.inputs) if only_x else slice(None)
-        weight = self.weight[:, channels]
-        return lambda xh: same_conv(xh[:, channels], weight, self.bias, self.geometry)
+        if only_x:
+            inputs = slice(self.inputs)
+            return inputs, plain_conv(self.weight[:, inputs], self.bias, self.geometry, self.size)
+        if only_step:
+            return self.channels, plain_conv(self.weight, self.bias, self.geometry, self.size)
+        return self.channels, self.conv
 
     @cached_property
     def x_gradient(self) -> Callable[[Tensor], Tensor]:
@@ -295,22 +305,23 @@ class Direction:
         inputs, buffers, fused, joint, keep = self.inputs, self.buffers, self.convs, self.joint, self.keep
         sizes, xs, ys, h_mask, write = self.sizes, self.xs, self.ys, self.h_mask, self.in_place.forward
         at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in fused]
-        convs = [conv.conv for conv in fused] if len(ts) > 1 else []
+        convs = [(conv.channels, conv.conv) for conv in fused] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
         gates = [buffers.new(len(state[0]), part.rows) for conv in fused for part in conv.parts] if self.is_cast else []
-        views: dict[int, Any] = {}  # of the first n rows: x, h, and the channels that each convolution reads
+        views: dict[Any, Any] = {}  # of the first n rows: x, h, and what each convolution reads, with the convolution
         first = ts[-1] if self.reverse else ts[0]
 
         def run_step(t: int, state: Maps) -> Maps:
-            n = sizes[t]
-            if n not in views:
-                views[n] = xh[:n, :inputs], xh[:n, inputs:], [xh[:n, conv.channels] for conv in fused]
-            x, h, read = views[n]
+            key = n, is_first = sizes[t], t == first
+            if key not in views:
+                calls = [(xh[:n, channels], *conv) for channels, conv in (at_first if is_first else convs)]
+                views[key] = xh[:n, :inputs], xh[:n, inputs:], calls
+            x, h, calls = views[key]
             x.copy_(xs[t])
             h.copy_(state[0])
             if h_mask is not None:
                 h.mul_(h_mask[:n])
-            parts = [conv(r) for conv, r in zip(at_first if t == first else convs, read, strict=True)]
+            parts = [conv(maps, *args) for maps, conv, args in calls]
             if joint:
                 parts = [part.clone() for part in joint.split(parts[0], 1)]
             if self.is_cast:

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase
 from ._conv import bias_gradient, conv_gradients
@@ -96,16 +95,17 @@ class GRUEquations(Normed):
     """Function of the candidate n, a key of :data:`NONLINEARITIES`."""
     in_place: ClassVar[type[InPlaceStep] | None] = GRUInPlace
 
-    def step(self, gates: Tensor, state: Maps, extra: Maps) -> Maps:
+    def step(self, gates: Maps, state: Maps, extra: Maps) -> Maps:
         (h,) = state
         norm, kernel = (extra[:2], extra[2:]) if self.norm else ((), extra)
         if self.reset_after:
-            r, z, n, hn = self.normalize(gates, norm).chunk(4, dim=1)
+            if norm:
+                gates = self.normalize(torch.cat(gates, 1), norm).split([g.shape[1] for g in gates], dim=1)
+            rz, n, hn = gates
+            r, z = rz.chunk(2, dim=1)
             n = n + r.sigmoid() * hn
         else:
-            rz, n = gates.split((2 * h.shape[1], h.shape[1]), dim=1)
-            if norm:  # under vmap, torch treats a slice of a batch of one as contiguous, and then rejects it
-                rz = rz.clone()
+            rz, n = gates
             r, z = self.normalize(rz, norm).chunk(2, dim=1)
             n = self.normalize(n + self.conv(r.sigmoid() * h, *kernel), norm, first=2)
         n = NONLINEARITIES[self.nonlinearity].function(n)

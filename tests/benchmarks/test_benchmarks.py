@@ -132,7 +132,7 @@ def test_the_implementations_compute_the_same(case):
 @small_cases
 def test_the_floor_runs_the_convolutions_of_every_step(case, monkeypatch):
     monkeypatch.setattr(
-        "benchmarks.floor.prepare_conv", lambda weight, *_: lambda x: convolved.append((len(x), weight))
+        "benchmarks.floor.prepare_conv", lambda weight, *_: (lambda x: convolved.append((len(x), weight)), ())
     )
     convolved: list = []
     floor(case)[0]()

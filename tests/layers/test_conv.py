@@ -14,6 +14,7 @@ from convrnn_zoo.layers._conv import (
     Geometry,
     check_map,
     conv_of_planes,
+    plain_conv,
     prepare_conv,
     prepare_input_gradient,
     same_conv,
@@ -104,7 +105,10 @@ def test_a_prepared_convolution_and_its_gradient_are_the_ordinary_ones(
     weight, bias = torch.randn(rows, channels, *(3,) * ndim, generator=generator), torch.randn(rows)
     x, grad = (torch.randn(batch, *size, n, generator=generator).movedim(-1, 1) for n in (channels, rows))
     expected = same_conv(x.requires_grad_(), weight, bias, geometry(ndim))
-    conv = prepare_conv(weight, bias, geometry(ndim), batch, size, True)
-    assert_close(conv(x.detach()), expected.detach(), 1e-5)
+    for conv, args in (
+        prepare_conv(weight, bias, geometry(ndim), batch, size, True),
+        plain_conv(weight, bias, geometry(ndim), size),
+    ):
+        assert_close(conv(x.detach(), *args), expected.detach(), 1e-5)
     to_input = prepare_input_gradient(weight, geometry(ndim), batch, size, True)
     assert_close(to_input(grad), torch.autograd.grad(expected, x, grad)[0], 1e-5)

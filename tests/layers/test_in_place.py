@@ -24,15 +24,15 @@ def test_the_step_and_its_derivative(cls: type, options: dict, n: int) -> None:
     w, double = rnn._weights("_l0", 4), {"dtype": torch.float64}
     buffers = Buffers(torch.empty(3, 4, *space(rnn), **double), torch.float64)
     state = tuple(torch.randn(n, 4, *space(rnn), **double, requires_grad=True) for _ in rnn.states)
-    rows = rnn.join(torch.zeros(1, len(w.ih)), torch.zeros(1, len(w.hh))).shape[1]
-    gates = torch.randn(n, rows, *space(rnn), **double, requires_grad=True)
-    summed = rnn.summed_rows(len(w.ih))
-    parts = gates.detach().clone().split([summed, *[4] * ((rows - summed) // 4)], 1)
+    joined = rnn.join(torch.zeros(1, len(w.ih)), torch.zeros(1, len(w.hh)))
+    rows = [part.shape[1] for part in (joined if rnn.summed else [joined])]
+    gates = [torch.randn(n, r, *space(rnn), **double, requires_grad=True) for r in rows]
+    parts = [g.detach().clone() for g in gates]
     grads = tuple(torch.randn_like(s) for s in state)
 
-    expected = rnn.step(gates, state, w.extra)
+    expected = rnn.step(tuple(gates) if rnn.summed else gates[0], state, w.extra)
     extra = [p for p in w.extra if p.requires_grad]
-    expected_grads = torch.autograd.grad(expected, [gates, *state, *extra], grads, allow_unused=True)
+    expected_grads = torch.autograd.grad(expected, [*gates, *state, *extra], grads, allow_unused=True)
 
     step = rnn.in_place(rnn, tuple(p.detach() for p in w.extra), buffers, True)
     step.extra_grads = [torch.zeros_like(p) for p in w.extra]
@@ -41,7 +41,7 @@ def test_the_step_and_its_derivative(cls: type, options: dict, n: int) -> None:
     torch.testing.assert_close(new, tuple(e.detach() for e in expected))
     into = [torch.full_like(part, torch.nan) for part in parts]
     to_state = step.backward(parts if step.saves_parts else (), old, new, tuple(g.clone() for g in grads), into)
-    result = [torch.cat(into, 1), *to_state, *step.extra_grads]
+    result = [*into, *to_state, *step.extra_grads]
     for f, e in zip(result, expected_grads, strict=True):
         torch.testing.assert_close(torch.zeros_like(e) if f is None and e is not None else f, e)
 
