@@ -374,7 +374,7 @@ class Direction:
         self.y_grads = None if y_grad is None else y_grad.split(self.sizes)
         self.in_place.extra_grads = [torch.zeros_like(w) for w in self.in_place.extra]
         like = self.state[0]
-        self.weight_grads = [like.new_zeros(conv.weight.shape) for conv in self.convs]
+        self.weight_grads: list[Tensor] = []  # of each convolution, from the first block on
         self.bias_grads = [None if conv.bias is None else like.new_zeros(conv.bias.shape) for conv in self.convs]
         num_others = len(self.state) - 1
         if not spec.checkpointed:
@@ -444,6 +444,8 @@ class Direction:
 
     def _parameter_gradients(self) -> list[Tensor | None]:
         """Returns the gradients of ih, hh, b_ih, b_hh, the mask of h (always None) and the extra parameters."""
+        if not self.weights:
+            return [None, None, None, None, None, *self.in_place.extra_grads]
         rows: list[tuple[Part, Tensor, Tensor | None]] = []
         for conv, weight, bias in zip(self.convs, self.weight_grads, self.bias_grads, strict=True):
             biases: Sequence[Any] = [None] * len(conv.parts) if bias is None else conv.split(bias)
@@ -486,9 +488,14 @@ class Direction:
             torch.cat([self._before(t, ts, start, self.ys.__getitem__) for t in block], out=xh[:, self.inputs :])
             if self.h_mask is not None:
                 xh[:, self.inputs :].mul_(torch.cat([self.h_mask[: self.sizes[t]] for t in block]))
-            for conv, grad, weight, bias in zip(self.convs, gates, self.weight_grads, self.bias_grads, strict=True):
-                read = xh[:, conv.channels]
-                weight.add_(conv_gradients(grad, read, conv.weight, self.spec.cell.geometry, to_x=False)[1])
+            weight_grads = [
+                conv_gradients(grad, xh[:, conv.channels], conv.weight, self.spec.cell.geometry, to_x=False)[1]
+                for conv, grad in zip(self.convs, gates, strict=True)
+            ]
+            for total, grad in zip(self.weight_grads, weight_grads, strict=False):
+                total.add_(grad)
+            self.weight_grads = self.weight_grads or [grad.to(self.dtype) for grad in weight_grads]
+            for grad, bias in zip(gates, self.bias_grads, strict=True):
                 if bias is not None and not self.is_cast:  # else added step by step, before rounding
                     bias.add_(bias_gradient(grad, bias.dtype))
         if self.x_grad is not None:
