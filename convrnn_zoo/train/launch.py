@@ -170,8 +170,12 @@ class Processes:
                 tracker.log_images({picture: image[None]}, **options)
 
 
+HOST = Processes(device=torch.device("cpu"))
+"""A process whose random states are those of the host only."""
+
+
 @contextmanager
-def kept_generators(processes: Processes = Processes(device=torch.device("cpu"))) -> Iterator[None]:  # noqa: B008 (immutable)
+def kept_generators(processes: Processes = HOST) -> Iterator[None]:
     """Context at whose end the random states of a process are as before, so that code inside does not change them."""
     states = processes.random_states()
     try:

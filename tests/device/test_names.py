@@ -13,11 +13,12 @@ ALLOWED = {
     "layers/_conv.py": "oneDNN is of CPUs",
     "layers/_fused.py": "which memory format is fast depends on the device",
     "layers/_run.py": "which form of a scan is fast depends on the device",
-    "models/base/ensemble.py": "noise is sampled on the host, so that a seed is the same on any device",
+    "models/base/forecaster.py": "noise is sampled on the host, so that a seed is the same on any device",
     "models/base/lengths.py": "lengths are on the host",
     "models/nowcast/decisions.py": "how values are selected depends on the device",
     "models/nowcast/ensemble.py": "noise is sampled on the host",
     "models/nowcast/motion.py": "how maps are sampled depends on the device",
+    "train/launch.py": "seeds are those of the host",
     "train/loop.py": "checkpoints are of any device",
 }
 
