@@ -28,8 +28,8 @@ SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", 
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 HOW_TO = (
-    "archive earth-surface executorch export extend-training gpu int8 interop nowcasting onnxruntime own-data programs "
-    "runs serve speech torch-export video"
+    "archive earth-surface executorch export extend-training forecasting gpu int8 interop nowcasting onnxruntime "
+    "own-data programs runs serve speech torch-export video"
 )
 TUTORIALS = ("clips", "forecaster", "hub", "nowcast", "onnxruntime", *climate.PAGES)
 SLOW = {

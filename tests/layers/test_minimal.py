@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from convrnn_zoo.layers import Conv2dMinExpLSTM, Conv2dMinGRU, Conv2dMinLSTM, _run
 from convrnn_zoo.layers._run import run_linear_loop
 from tests.helpers.layers.oracles import CLASSES, case_id
+from tests.helpers.registry import two_dimensions_first
 
 KINDS = {"minconvgru": Conv2dMinGRU, "minconvlstm": Conv2dMinLSTM, "minconvexplstm": Conv2dMinExpLSTM}
 RECORDED = load_file(Path(__file__).parent / "published" / "minimal.safetensors")
@@ -61,7 +62,7 @@ def test_blocks_give_the_states_and_gradients_of_the_loop(num_steps: int, num_bl
 
 @pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
-@pytest.mark.parametrize("cls", KINDS.values(), ids=case_id)
+@pytest.mark.parametrize("cls", two_dimensions_first(KINDS.values()), ids=case_id)
 def test_a_long_sequence_of_vanishing_and_saturated_gates(
     cls: type, scale: float, blocks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from tests.helpers.layers.oracles import SEQUENCES, assert_close, case_id, mapped, space, tensors
+from tests.helpers.registry import two_dimensions_first
 
 
 @st.composite
@@ -81,7 +82,7 @@ def alone(rnn: nn.Module, x: Tensor, hx: Any, lengths: list[int]) -> Iterator[tu
 
 
 @pytest.mark.parametrize("examples", [12, pytest.param(60, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+@pytest.mark.parametrize("cls", two_dimensions_first(SEQUENCES), ids=case_id)
 def test_packed_equals_separate_runs(cls: type, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(built(cls), lengths_of_sequences, st.booleans())

@@ -48,6 +48,7 @@ def test_forward_layers_gives_every_layers_output(cls: type, options: dict) -> N
         assert_close(outputs[layer], layer_input, 1e-6)
 
 
+@pytest.mark.sampled("cls", "options")
 @pytest.mark.parametrize("widths", [3, [3, 2, 4]], ids=["one_width", "a_list"])
 @EVERY_LAYER
 def test_keep_layers_drops_the_rest(cls: type, options: dict, widths: int | list[int]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, tensors
+from tests.helpers.registry import two_dimensions_first
 
 TOLERANCE = {torch.float32: (1e-6, 5e-6), torch.float64: (1e-12, 1e-12)}  # of values, of gradients
 
@@ -60,7 +61,7 @@ def check_equal(ours: nn.Module, theirs: nn.Module, x: Tensor, hx: list[Tensor],
 
 
 @pytest.mark.parametrize("examples", [25, pytest.param(300, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("ours", "theirs"), in_torch(SEQUENCES), ids=case_id)
+@pytest.mark.parametrize(("ours", "theirs"), two_dimensions_first(in_torch(SEQUENCES)), ids=case_id)
 def test_sequence_layers(ours: type, theirs: type, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
     @given(

@@ -219,6 +219,7 @@ def test_the_directory_of_a_killed_process_is_removed(publish: Any, tmp_path: Pa
 
 
 @needs_pickles
+@pytest.mark.slow
 def test_a_damaged_copy_in_the_cache_is_converted_again(
     publish: Any, owners: Owners, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from convrnn_zoo.verify.confusion import Confusion, draw_confusion, write_confusion
+from tests.helpers.registry import slow_unless
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzäöüß"
 
 
-@pytest.mark.parametrize("count", [2, 12, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", slow_unless((2).__eq__, [2, 12, 30]))
 def test_every_count_fits_its_cell(count):
     counts = torch.arange(count**2).reshape(count, count)
     figure = draw_confusion(Confusion(counts, tuple(LETTERS[:count])), "letters")
