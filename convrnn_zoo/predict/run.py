@@ -140,10 +140,12 @@ class ForecastRun:
         if options.members:
             arguments |= {"members": options.members, "seed": options.seed or 0}
         only_probabilities = bool(options.thresholds) and not options.members
-        run: Any = partial(model.probabilities, thresholds=options.thresholds) if only_probabilities else model.forecast
+        if only_probabilities:
+            arguments["thresholds"] = options.thresholds
         if has_mask := accepts(model, "outside"):
-            thresholds = options.thresholds if only_probabilities else None
-            run = partial(model.forecast_with_outside, thresholds=thresholds, outside=options.outside or "climatology")
+            arguments["outside"] = options.outside or "climatology"
+        name = "probabilities" if only_probabilities else "forecast"
+        run = getattr(model, f"{name}_with_outside" if has_mask else name)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "frames without a value|horizon=.* is beyond")
             y, outside = run(x, **arguments) if has_mask else (run(x, **arguments), None)

@@ -389,7 +389,6 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         frames: Any,
         horizon: int | None = None,
         *,
-        thresholds: Sequence[float] | None = None,
         members: int | None = None,
         seed: int | None = None,
         outside: str = "climatology",
@@ -398,30 +397,19 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         inputs: Inputs = None,
         batch_size: int = 1,
     ) -> tuple[Any, Any]:
-        """Returns the forecast, and the mask ``([N,] horizon, H, W)`` of pixels whose rain comes from outside the map.
+        """Returns :meth:`forecast`, and the mask ``([N,] horizon, H, W)`` of pixels whose rain comes from outside.
 
-        With `thresholds`, the forecast is that of :meth:`probabilities`, otherwise that of :meth:`forecast`. The other
-        arguments are those of both.
+        The arguments are those of :meth:`forecast`.
         """
-        rates: list[float] = []
-        if thresholds is None:
-            run = self.choose_run(self._mean_rates, members, seed, self._members)
-        else:
-            listed = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
-            if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
-                raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
-            rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
-            run = partial(self._probabilities, thresholds=rates)
         return forecast(
             self,
             frames,
-            self._at_pixels(run, outside),
+            self._at_pixels(self.choose_run(self._mean_rates, members, seed, self._members), outside),
             horizon=horizon,
             inputs=inputs,
             batch_size=batch_size,
             minutes=minutes,
             pixel_km=pixel_km,
-            thresholds=rates,
         )
 
     def members(
@@ -493,16 +481,49 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             >>> tuple(model.probabilities(torch.rand(4, 19, 30), [0.5, 30.0], horizon=2).shape)
             (2, 2, 19, 30)
         """
-        return self.forecast_with_outside(
+        return self.probabilities_with_outside(
             frames,
+            thresholds,
             horizon,
-            thresholds=thresholds,
             outside=outside,
             minutes=minutes,
             pixel_km=pixel_km,
             inputs=inputs,
             batch_size=batch_size,
         )[0]
+
+    @torch.no_grad()
+    def probabilities_with_outside(
+        self,
+        frames: Any,
+        thresholds: Sequence[float],
+        horizon: int | None = None,
+        *,
+        minutes: float | None = None,
+        pixel_km: float | None = None,
+        outside: str = "climatology",
+        inputs: Inputs = None,
+        batch_size: int = 1,
+    ) -> tuple[Any, Any]:
+        """Returns :meth:`probabilities`, and the mask ``([N,] horizon, H, W)`` of pixels whose rain is from outside.
+
+        The arguments are those of :meth:`probabilities`.
+        """
+        listed = thresholds.tolist() if hasattr(thresholds, "tolist") else thresholds
+        if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
+            raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
+        rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
+        return forecast(
+            self,
+            frames,
+            self._at_pixels(partial(self._probabilities, thresholds=rates), outside),
+            horizon=horizon,
+            inputs=inputs,
+            batch_size=batch_size,
+            minutes=minutes,
+            pixel_km=pixel_km,
+            thresholds=rates,
+        )
 
     def _probabilities(
         self, x: Tensor, horizon: int, minutes: float, *, thresholds: Sequence[float]

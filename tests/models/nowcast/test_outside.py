@@ -100,7 +100,7 @@ def test_nan_in_place_of_the_climatology(small, frames, members):
     assert torch.equal(mask, outside)
     assert torch.equal(forecast.isnan(), actual.isnan())
     batch = np.stack([frames.numpy(), frames.numpy()[..., ::-1]])[:, :, None]
-    chance, masks = small.forecast_with_outside(batch, thresholds=[1.0])
+    chance, masks = small.probabilities_with_outside(batch, [1.0])
     assert masks.shape == (chance.shape[0], 3, *frames.shape[-2:])
     np.testing.assert_array_equal(masks[0], outside)
     with pytest.raises(ValueError, match=r"outside.*nan"):
