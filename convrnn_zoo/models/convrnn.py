@@ -1,6 +1,6 @@
 """Models with one module of recurrent layers (the core family), such as ``convlstm2d_bi_3layer``.
 
-``{convrnn,convlstm,convpeepholelstm,convgru,minconvgru,minconvlstm,minconvexplstm}{1,2,3}d[_bi]_{1,2,3}layer``
+Their names are ``{cell}{1,2,3}d[_bi]_{1,2,3}layer``, for each cell of :data:`convrnn_zoo.layers.KINDS`.
 """
 
 from functools import partial
@@ -11,9 +11,7 @@ import torch
 from .. import _checks as check
 from ..layers import KINDS, ConvRNNBase
 from ..layers._base import SPACE, Kernels, Widths
-from ..pretrained.builder import build_model
-from ..pretrained.registry import register_model
-from .base.classifier import RecurrentClassifier
+from .base import RecurrentClassifier, build_model, register_model
 
 
 class ConvRNNModel(RecurrentClassifier):

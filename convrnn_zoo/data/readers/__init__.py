@@ -1,6 +1,7 @@
 """Readers of frames: :func:`open_frames` opens one file, :func:`open_files` the files that a command receives.
 
-To add a format, write a module with a function ``(path, options) -> Frames``, and add a line to :data:`ARRAY_READERS`.
+To add a reader, write a module with a function ``(path, options) -> Frames``, and add a line to :data:`ARRAY_READERS`.
+A format that states what its values are is a module of ``data/formats``.
 """
 
 import dataclasses

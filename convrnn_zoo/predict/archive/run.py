@@ -112,7 +112,8 @@ def forecast_archive(
     """
     network: Any = from_pretrained(model) if isinstance(model, str) else model
     if not isinstance(network, Forecaster):
-        raise ValueError(f"{model} is no forecaster; an archive is forecast by one")
+        described = model if isinstance(model, str) else type(model).__name__
+        raise ValueError(f"{described} is no forecaster; an archive is forecast by one")
     path = Path(output).absolute()  # workers may run in another directory
     if path.suffix != ".zarr":
         raise ValueError(f"{path}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")

@@ -281,6 +281,11 @@ def test_options_without_an_effect_are_errors(option, value, archive, tmp_path):
     assert not (tmp_path / "f.zarr").exists()
 
 
+def test_a_module_that_is_no_forecaster_is_named_by_its_type(archive, tmp_path):
+    with pytest.raises(ValueError, match=r"^Linear is no forecaster"):
+        forecast_archive(torch.nn.Linear(1, 1), archive, tmp_path / "f.zarr")
+
+
 def test_another_store_is_not_overwritten(archive, tmp_path):
     before = {p: p.read_bytes() for p in archive.rglob("*") if p.is_file()}
     with pytest.raises(ValueError, match="is no store of forecasts"):
