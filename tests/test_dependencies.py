@@ -89,36 +89,41 @@ def files(*folders: str) -> list[str]:
 @functools.cache
 def nodes(file: str) -> list[ast.AST]:
     """Returns the calls and the statements that import, except those that only type checkers read."""
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    types = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    found = list(ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))))
+    types = [n for n in found if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
     for_types = {node for branch in types for statement in branch.body for node in ast.walk(statement)}
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
-    return [node for node in found if node not in for_types]
+    return [n for n in found if isinstance(n, ast.Import | ast.ImportFrom | ast.Call) and n not in for_types]
 
 
 PACKAGE = files("convrnn_zoo")
 DEVELOPMENT = files("tests", "tools", "benchmarks")
 NOT_INSTALLED = {"earth2studio", "test-models", "torchgeo"}
 """timm's tests, which tests/timm_contract/run.py downloads, and a project that is compared if installed."""
-NEEDS = [
-    (file, distribution(module), extra)
-    for file in PACKAGE
-    for module, extra in filter(None, calls(nodes(file), "need"))
-    if module != "json"  # of the function's own example
-] + [("convrnn_zoo/train/launch.py", distribution(name), name) for name in TRACKERS]
-"""File, package and extra of every package that is imported on demand."""
 
 
-@pytest.mark.parametrize("file", PACKAGE)
-def test_the_package_imports_what_it_requires(file: str) -> None:
+@functools.cache
+def needs() -> list[tuple[str, str, str]]:
+    """Returns file, package and extra of every package that is imported on demand."""
+    return [
+        (file, distribution(module), extra)
+        for file in PACKAGE
+        for module, extra in filter(None, calls(nodes(file), "need"))
+        if module != "json"  # of the function's own example
+    ] + [("convrnn_zoo/train/launch.py", distribution(name), name) for name in TRACKERS]
+
+
+def test_the_package_imports_what_it_requires() -> None:
     """The command line may also use its extra; all other optional packages must be requested with `need`."""
-    extras = ("cli",) if file.startswith("convrnn_zoo/cli/") else ()
-    assert foreign(statements(nodes(file))) <= {*declared(*extras), "numpy"}  # timm's torchvision requires it
+    required, of_commands = declared() | {"numpy"}, declared("cli")  # timm's torchvision requires numpy
+    for file in PACKAGE:
+        allowed = required | of_commands if file.startswith("convrnn_zoo/cli/") else required
+        assert foreign(statements(nodes(file))) <= allowed, file
 
 
-@pytest.mark.parametrize(("file", "package", "extra"), NEEDS)
-def test_an_extra_contains_the_packages_requested_in_its_name(file: str, package: str, extra: str) -> None:
-    assert package in declared(extra)
+def test_an_extra_contains_the_packages_requested_in_its_name() -> None:
+    assert len(needs()) > 50
+    for file, package, extra in needs():
+        assert package in declared(extra), (file, extra)
 
 
 def test_required_packages_are_imported() -> None:
@@ -127,7 +132,7 @@ def test_required_packages_are_imported() -> None:
 
 @pytest.mark.parametrize("extra", sorted({*EXTRAS} - {*FOR_DEVELOPERS}))
 def test_packages_of_an_extra_are_used(extra: str) -> None:
-    used = {package for _, package, of_extra in NEEDS if of_extra == extra}
+    used = {package for _, package, of_extra in needs() if of_extra == extra}
     if extra == "cli":
         used |= {p for file in PACKAGE if "/cli/" in file for p in foreign(statements(nodes(file)))}
     used |= {distribution(m) for file in files("references") for m, e in calls(nodes(file), "need") if e == extra}
@@ -135,9 +140,10 @@ def test_packages_of_an_extra_are_used(extra: str) -> None:
     assert listed(extra) <= used
 
 
-@pytest.mark.parametrize("file", DEVELOPMENT)
-def test_tests_and_tools_import_packages_of_dev(file: str) -> None:
-    assert foreign(statements(nodes(file))) - NOT_INSTALLED <= declared("dev")
+def test_tests_and_tools_import_packages_of_dev() -> None:
+    allowed = declared("dev") | NOT_INSTALLED
+    for file in DEVELOPMENT:
+        assert foreign(statements(nodes(file))) <= allowed, file
 
 
 @pytest.mark.parametrize("extra", FOR_DEVELOPERS)

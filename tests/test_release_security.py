@@ -1,6 +1,7 @@
 """Functions of dependencies with known vulnerabilities are not called, or only in versions that fix them."""
 
 import ast
+import functools
 import pickle
 import re
 import tomllib
@@ -14,12 +15,17 @@ import torch
 import convrnn_zoo
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "convrnn_zoo").rglob("*.py"))
-TREES = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 """Modules whose files can run code."""
 CONCERNED = {"load_class_map", "extract_tarinfos", "ModelEma", "create_dataset", "create_reader", "ImageDataset"}
 """timm's functions of GHSA-pqww-w348-m542, and those that call them."""
+
+
+@functools.cache
+def trees() -> dict[str, ast.AST]:
+    """Returns the syntax tree of every file of the package."""
+    files = sorted((ROOT / "convrnn_zoo").rglob("*.py"))
+    return {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
@@ -39,9 +45,9 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def test_torch_load_reads_tensors_only_and_where_the_policy_says() -> None:
-    loads = [(file, call) for file, tree in TREES.items() for call in calls(tree, "torch.load")]
+    loads = [(file, call) for file, tree in trees().items() for call in calls(tree, "torch.load")]
     policy = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    assert {file for file, _ in loads} == {file for file in TREES if f"`{file}`" in policy}
+    assert {file for file, _ in loads} == {file for file in trees() if f"`{file}`" in policy}
     for file, call in loads:
         (weights_only,) = (k.value for k in call.keywords if k.arg == "weights_only")
         assert isinstance(weights_only, ast.Constant), file
@@ -55,14 +61,14 @@ def test_torch_is_new_enough_for_weights_only() -> None:
     assert tuple(map(int, version[1].split("."))) >= (2, 6)
 
 
-@pytest.mark.parametrize("file", TREES)
-def test_no_file_imports_what_unpickles(file: str) -> None:
-    for name in imported(TREES[file]):
-        assert name.partition(".")[0] not in RUNS_CODE
-        assert not name.startswith(("timm.data", "timm.utils")) or name == "timm.utils.ModelEmaV3", name
-        assert name.rpartition(".")[2] not in CONCERNED, name
-    attributes = {node.attr for node in ast.walk(TREES[file]) if isinstance(node, ast.Attribute)}
-    assert not attributes & CONCERNED
+def test_no_file_imports_what_unpickles() -> None:
+    for file, tree in trees().items():
+        for name in imported(tree):
+            assert name.partition(".")[0] not in RUNS_CODE, file
+            assert not name.startswith(("timm.data", "timm.utils")) or name == "timm.utils.ModelEmaV3", (file, name)
+            assert name.rpartition(".")[2] not in CONCERNED, (file, name)
+        attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not attributes & CONCERNED, file
 
 
 def test_no_weights_of_timm_use_the_loader_of_naflexvit() -> None:

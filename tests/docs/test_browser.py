@@ -183,7 +183,7 @@ def run_chromium(body, directory, width=1000):
     with Server(("127.0.0.1", 0), handler) as server:
         server.page, server.has_result = html.encode(), threading.Event()
         server.frame = f'<!doctype html><iframe src="/test.html" width="{width}" height="900"></iframe>'.encode()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}"]
         command = [CHROMIUM, *options, f"http://127.0.0.1:{server.server_port}/frame.html"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -42,8 +42,6 @@ SLOW = {
 OPTIONAL = {"docs/how-to/lightning.md": "lightning", "docs/how-to/serve.md": "fastapi"}
 """Packages that the examples of a page need and no extra installs: without one, the page is skipped."""
 
-every_page = pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -165,10 +163,10 @@ def test_the_spotter_of_the_example_finds_the_word_at_the_end(
     assert all(word in line for word, line in zip(words, printed, strict=True))
 
 
-@every_page
-def test_every_example_is_found(page: Path) -> None:
-    fences = re.findall(r"^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert len(fences) == 2 * len(blocks(page))  # one marker must not hide the examples up to the next
+def test_every_example_is_found() -> None:
+    for page in WITH_BLOCKS:
+        fences = re.findall(r"^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert len(fences) == 2 * len(blocks(page)), page  # one marker must not hide the examples up to the next
 
 
 @pytest.mark.parametrize("code", ["x = torch.ones(2, 3)  # (3, 2)", "y = 1 / 0"])

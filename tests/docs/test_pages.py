@@ -51,17 +51,14 @@ def test_every_set_of_weights_has_a_card() -> None:
     )
 
 
-@pytest.mark.parametrize("page", [*TEXTS, *OTHERS])
-def test_linked_files_exist(page: str) -> None:
-    for target in re.findall(r"\]\((?!http|#)([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
-        assert ((ROOT / page).parent / target).exists(), target
-
-
-@pytest.mark.parametrize("page", [*TEXTS, *OTHERS])
-def test_make_targets_on_pages_exist(page: str) -> None:
+def test_linked_files_and_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`make ([\w-]+)`", (ROOT / page).read_text(encoding="utf-8")):
-        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    for page in (*TEXTS, *OTHERS):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for file in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+            assert ((ROOT / page).parent / file).exists(), (page, file)
+        for target in re.findall(r"`make ([\w-]+)`", text):
+            assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), (page, target)
 
 
 def test_files_named_in_contributing_exist() -> None:

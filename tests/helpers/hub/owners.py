@@ -62,7 +62,7 @@ def serve_owners(monkeypatch: pytest.MonkeyPatch) -> Iterator[Owners]:
                 send(self, b"", 404)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     class Loopback(urllib.request.HTTPSHandler):
         """Opens an address of HTTPS on the server on loopback."""
