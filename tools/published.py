@@ -26,7 +26,7 @@ def elsewhere(page: str) -> str:
     for name, sets in _by_architecture().items():
         sizes = [p.size for p in sets if p.size]
         size = " to ".join(dict.fromkeys(f"{of(sizes) / 1e6:.1f}" for of in (min, max))) if sizes else _about(sets[0])
-        columns = [(p.task for p in sets), (p.owner for p in sets), (p.licence for p in sets)]
+        columns = [(p.task for p in sets), (p.owner for p in sets), (p.license_text for p in sets)]
         verified = "file" if all(_is_file_verified(p) for p in sets) else "network"
         rows.append(
             (
@@ -75,7 +75,7 @@ def _metadata(p: Published) -> str:
     fields = {
         "Paper": f"[{p.paper}]({p.paper_url})",
         "Owner": p.owner,
-        "Licence": f"{p.licence}; {p.license_source}",
+        "Licence": f"{p.license_text}; {p.license_source}",
         "Verified": p.verified,
         "Not verified": p.unverified,
         "Difference from the original": p.difference,

@@ -17,8 +17,7 @@ from ..data.readers import ARRAY_READERS
 from ..data.readers.sequences import RECORDING_READERS
 from ..models import ZooModel, from_pretrained
 from ..models.factory import split_address
-from ..pretrained.published import find_published
-from ..pretrained.registry import find_weights
+from ..pretrained.registry import weight_names
 
 ARRAYS = (*ARRAY_READERS, *RECORDING_READERS)
 """Suffixes of files of arrays, all of which are read if their folder is the input of a command."""
@@ -128,8 +127,7 @@ def local_path(weights: str) -> str:
 def load_model(weights: str, quiet: bool, **kwargs: Any) -> ZooModel:
     """Loads a model; reports the weights on stderr if `weights` is an architecture with several."""
     model: ZooModel = from_pretrained(weights, **kwargs)
-    names = [w.name for w in find_weights(weights)] + [p.name for p in find_published(weights)]
-    default, *others = names or [weights]
+    default, *others = weight_names(weights) or [weights]
     if others and not quiet and model.metadata and model.metadata.name == default:
         click.echo(f"{weights}: its default weights {default} are used; others: {', '.join(others)}", err=True)
     return model

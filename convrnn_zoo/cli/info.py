@@ -12,8 +12,8 @@ from ..layers._base import SPACE
 from ..models import Forecaster, create_model
 from ..models.factory import build_from_source, split_address
 from ..pretrained.metadata import WEIGHTS, Metric
-from ..pretrained.published import PUBLISHED, find_published
-from ..pretrained.registry import find_weights
+from ..pretrained.published import PUBLISHED
+from ..pretrained.registry import weight_names
 from ..pretrained.source import SOURCES_BY_SCHEME
 from ._options import json_option
 from ._text import columns, format_metric
@@ -63,7 +63,7 @@ def collect_metadata(name: str) -> dict[str, Any]:
     with torch.device("meta"):  # not device="meta", which a registered network need not take
         model: Any = build_from_source(source, pretrained=False) if source else create_model(name)
     metadata = source.config.metadata if source else WEIGHTS.get(name)
-    cfg, weights = model.pretrained_cfg, [w.name for w in find_weights(name)]
+    cfg = model.pretrained_cfg
     layers = [m for m in model.modules() if isinstance(m, ConvRNNBase | ConvRNNCellBase)]
     space = SPACE[2 if isinstance(model, Forecaster) or not layers else layers[0].ndim].split(", ")
     channels = getattr(model, "in_chans", None) or cfg["input_size"][0]
@@ -83,10 +83,10 @@ def collect_metadata(name: str) -> dict[str, Any]:
     if metadata is None:
         fields["architecture"] = cfg["architecture"]
         if name not in PUBLISHED:
-            downloaded = [p.name for p in find_published(name)]
-            fields["weights"] = sorted(weights)
-            fields["weights of other projects"] = downloaded
-            fields["default weights"] = next(iter(weights + downloaded), None)
+            names = weight_names(name)
+            fields["weights"] = sorted(n for n in names if n in WEIGHTS)
+            fields["weights of other projects"] = [n for n in names if n in PUBLISHED]
+            fields["default weights"] = next(iter(names), None)
         fields["labels"] = list(cfg.get("label_names") or ())
         fields["layers"] = [f"{type(layer).__name__}({layer.extra_repr()})" for layer in layers]
         fields |= PUBLISHED[name].describe() if name in PUBLISHED else {}

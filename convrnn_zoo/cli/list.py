@@ -29,7 +29,7 @@ def list_names(pattern: str, pretrained: bool, as_json: bool) -> None:
     if pretrained:
         shipped, others = WEIGHTS.values(), PUBLISHED.values()
         table = [(w.name, w.trained_on, format_metric(w.metrics[0]), "in the package", w.license) for w in shipped]
-        table += [(p.name, p.dataset, "", p.location, p.licence) for p in others]
+        table += [(p.name, p.dataset, "", p.location, p.license_text) for p in others]
     rows = [row for row in table if fnmatch.fnmatch(row[0], pattern or "*")]
     if not rows:
         hint = suggest(pattern, (row[0] for row in table), 5)

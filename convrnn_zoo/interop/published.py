@@ -36,14 +36,14 @@ def convert_published(published: Published, sha256: str, file: Path, directory: 
     args = {k: v for k, v in model.model_args.items() if k not in ("in_chans", "num_classes")}
     chans, (height, width) = model.in_chans, args.get("img_size") or ("H", "W")
     member = f"#{published.member}" if published.member else ""
-    origin = {"address": published.address + member, "sha256": sha256, "licence": published.licence}
+    origin = {"address": published.address + member, "sha256": sha256, "licence": published.license_text}
     model.metadata = WeightsMetadata(
         name=published.name, sha256=to_safetensors(model.state_dict(), origin)[1], model_args=args, origin=origin,
         num_params=sum(p.numel() for p in model.parameters()), input_shape=("T", chans, height, width), in_chans=chans,
         num_classes=model.num_classes, label_names=(), mean=(0.0,) * chans, std=(1.0,) * chans, task="",
         dataset=published.dataset, dataset_url=published.dataset_url, metrics=(), recipe="", license=published.license,
         description=f"Converted from weights that {published.owner} publishes at {published.address}"
-        f"{', ' + published.member if published.member else ''} (sha256 {sha256}). Licence: {published.licence}; "
+        f"{', ' + published.member if published.member else ''} (sha256 {sha256}). Licence: {published.license_text}; "
         f"{published.license_source}.",
         citation=f"{published.paper}, {published.paper_url}",
         remarks=". ".join(filter(None, (f"Not verified: {published.unverified}", published.remarks))),

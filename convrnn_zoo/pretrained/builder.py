@@ -20,8 +20,8 @@ from .config import HEAD_CFG_KEYS, Config
 from .errors import WeightsError
 from .limits import build_on_meta
 from .metadata import WEIGHTS
-from .published import PUBLISHED, find_published
-from .registry import BASE_CFGS, find_weights
+from .published import PUBLISHED
+from .registry import BASE_CFGS, weight_names
 from .source import SOURCES_BY_SCHEME, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
 from .state_dict import adapt_state_dict, check_state_dict, clear_metadata, float_dtype, load_state_dict, load_weights
 
@@ -168,8 +168,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> An
     """
     if not isinstance(pretrained, bool | str):
         raise TypeError(f"pretrained must be True, False or the tag of weights, got {pretrained!r}")
-    names = [w.name for w in find_weights(name)] + [p.name for p in find_published(name)]
-    tags = [n.partition(".")[2] for n in names]
+    tags = [n.partition(".")[2] for n in weight_names(name)]
     if isinstance(pretrained, str) and pretrained_cfg not in (None, "", pretrained):
         other = repr(pretrained_cfg) if isinstance(pretrained_cfg, str) else "a source with its own weights"
         raise WeightsError(f"{name}: got pretrained={pretrained!r} and {other}; pass one of them")

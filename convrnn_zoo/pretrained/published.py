@@ -94,7 +94,7 @@ class Published:
         return f"downloaded from {self.owner}" + (f", {self.size / 1e6:,.1f} MB" if self.size else "")
 
     @property
-    def licence(self) -> str:
+    def license_text(self) -> str:
         """The licence in words."""
         return "none stated" if self.license == NOT_STATED else self.license
 
@@ -109,6 +109,19 @@ class Published:
         options = "".join(f" --set {key}={value}" for key, value in self.options.items())
         return f"convrnn-zoo convert {self.converter} {self.file} -o converted{options}"
 
+    def cfg(self, input_size: tuple[int, ...]) -> dict[str, Any]:
+        """Returns fields of timm's ``PretrainedCfg``; `input_size` ``(C, H, W)`` is that of the architecture."""
+        channels, *size = input_size
+        channels = self.model_args.get("in_chans", channels)
+        return {
+            "url": self.address,
+            "license": self.license,
+            "origin_url": self.where,
+            "input_size": (channels, *self.model_args.get("img_size", size)),
+            "mean": (0.0,) * channels,
+            "std": (1.0,) * channels,
+        }
+
     def describe(self) -> dict[str, str]:
         """Returns the fields that ``convrnn-zoo info`` prints."""
         fields = {
@@ -116,7 +129,7 @@ class Published:
             "file": f"{self.member + ' in ' if self.member else ''}{self.address}",
             "size of the file": f"{self.size:,} bytes" if self.size else "not known before the download",
             "checksum of the file": self.sha256 or (f"git {self.blob}" if self.blob else "nobody has published one"),
-            "licence": f"{self.licence}; {self.license_source}",
+            "licence": f"{self.license_text}; {self.license_source}",
             "trained on": self.dataset,
             "paper": f"{self.paper}, {self.paper_url}",
             "verified": self.verified,

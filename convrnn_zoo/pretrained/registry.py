@@ -50,11 +50,7 @@ def register_model(*, cfg: dict[str, Any], small: dict[str, Any] | None = None) 
         defaults = {"num_classes": 0, "mean": (0.0,) * channels, "std": (1.0,) * channels}
         full_cfg = {**defaults, "first_conv": (), "classifier": "head", **cfg}
         cfgs: dict[str, Any] = {name: full_cfg, **{w.name: {**full_cfg, **w.cfg()} for w in find_weights(name)}}
-        for p in find_published(name):
-            chans = p.model_args.get("in_chans", channels)
-            size = (chans, *p.model_args.get("img_size", full_cfg["input_size"][1:]))
-            fields = {"url": p.address, "license": p.license, "origin_url": p.where, "input_size": size}
-            cfgs[p.name] = {**full_cfg, **fields, "mean": (0.0,) * chans, "std": (1.0,) * chans}
+        cfgs |= {p.name: {**full_cfg, **p.cfg(full_cfg["input_size"])} for p in find_published(name)}
         home: Any = sys.modules[module]
         home.default_cfgs = {**getattr(home, "default_cfgs", {}), **generate_default_cfgs(cfgs)}
         setattr(home, name, function)
@@ -121,3 +117,8 @@ def _patterns(value: str | Iterable[str] | None) -> list[str]:
 def find_weights(name: str) -> list[WeightsMetadata]:
     """Returns the weights of an architecture in the package; ``pretrained=True`` loads the first set."""
     return sorted((w for w in WEIGHTS.values() if w.architecture == name), key=lambda w: not w.default)
+
+
+def weight_names(architecture: str) -> list[str]:
+    """Returns the names of all weights of an architecture, the default first and those that others publish last."""
+    return [w.name for w in find_weights(architecture)] + [p.name for p in find_published(architecture)]

@@ -118,7 +118,7 @@ def open_published(published: Published, cache_dir: Any = None, token: str | boo
     name = f"{published.name} in {directory}"
     config, state = read_config(directory / CONFIG, name), read_safetensors(directory / WEIGHTS_FILE, name)
     hint = ". Ask the authors before you share them" if published.license == NOT_STATED else ""
-    stated = f"{published.licence}; {published.license_source}{hint}"
+    stated = f"{published.license_text}; {published.license_source}{hint}"
     logger.log(logging.WARNING if hint else logging.INFO, "%s: licence of the weights: %s", published.name, stated)
     return WeightsSource(name, config, state)
 
