@@ -1,6 +1,6 @@
 """Classes of recordings in the unit of the data: from recordings to the sequences of a network, and labels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,24 +25,14 @@ class Prediction(NamedTuple):
     probabilities: dict[str, float]
 
 
-def classify(
-    model: HeadedModel, recordings: Iterable[Any] | Tensor, names: Sequence[str] | None, batch_size: int
-) -> list[Prediction]:
-    """Predicts the class of each recording; see :meth:`~convrnn_zoo.models.base.classifier.Classifier.classify`."""
-    items = recordings if isinstance(recordings, Tensor | Sequence) else list(recordings)
-    names = _check_names(names, len(items))
-    clips = model.metadata.clips if model.metadata and model.ndim == 2 else None
-    tensors = [to_tensor(name, x) for name, x in zip(names, items, strict=True)]
-    if clips is not None:
-        tensors = [clips.apply(x) if x.dim() == 4 and x.numel() else x for x in tensors]
-    return classify_sampled(model, tensors, names=names, batch_size=batch_size)
-
-
 @torch.no_grad()
 def classify_sampled(
     model: HeadedModel, recordings: Sequence[Any], *, names: Sequence[str], batch_size: int = 64
 ) -> list[Prediction]:
-    """Predicts the class of each recording, as :func:`classify`; clips have the frames of training already."""
+    """Predicts the class of each recording; clips have the frames of training already.
+
+    See :meth:`~convrnn_zoo.models.base.classifier.Classifier.classify`.
+    """
     if not model.num_classes:
         raise ValueError("the model has no classifier; load weights with one, or train one with num_classes")
     if not model.resolve_pool(frame=False):
@@ -67,18 +57,6 @@ def classify_sampled(
                 probabilities = dict(zip(labels, p.tolist(), strict=True))
                 predictions.append(Prediction(labels[best], float(p[best]), probabilities))
     return predictions
-
-
-def classify_sound(
-    model: HeadedModel, waves: Iterable[Any], rate: int, names: Sequence[str] | None, batch_size: int
-) -> list[Prediction]:
-    """Predicts the class of each sound; see :meth:`~convrnn_zoo.models.base.classifier.Classifier.classify_sound`."""
-    sounds: Any = waves if isinstance(waves, Sequence) or hasattr(waves, "ndim") else list(waves)
-    if getattr(waves, "ndim", 2) < 2:
-        raise ValueError(f"waves must be a list of sounds, got one, {check.describe(waves)}; pass [wave]")
-    names = _check_names(names, len(sounds))
-    encoded = [encode_sound(model, name, wave, rate) for name, wave in zip(names, sounds, strict=True)]
-    return classify(model, encoded, names, batch_size)
 
 
 def encode_sound(model: HeadedModel, name: str, wave: Any, rate: int) -> Tensor:
@@ -136,7 +114,7 @@ def _warn_of_scale(model: HeadedModel, names: Sequence[str], sequences: Sequence
             return
 
 
-def _check_names(names: Sequence[str] | None, count: int) -> list[str]:
+def check_names(names: Sequence[str] | None, count: int) -> list[str]:
     """Returns the names of `count` recordings, by default ``"recording 0"`` and so on."""
     names = [f"recording {i}" for i in range(count)] if names is None else list(names)
     if len(names) != count:

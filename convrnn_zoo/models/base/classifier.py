@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import PackedSequence
 from ... import _checks as check
 from ..._hints import warn
 from ...layers import ConvRNNBase
-from .classification import Prediction, classify, classify_sound
+from ...values.tensors import to_tensor
+from .classification import Prediction, check_names, classify_sampled, encode_sound
 from .lengths import POOLS, Lengths, check_pool, check_sequences, is_frame, pool, with_padding, without_padding
 from .model import HeadedModel, reference_tensor
 
@@ -148,7 +149,13 @@ class Classifier(HeadedModel):
             >>> first.label, round(sum(first.probabilities.values()), 3)
             ('speaker 7', 1.0)
         """
-        return classify(self, recordings, names, batch_size)
+        items = recordings if isinstance(recordings, Tensor | Sequence) else list(recordings)
+        names = check_names(names, len(items))
+        clips = self.metadata.clips if self.metadata and self.ndim == 2 else None
+        tensors = [to_tensor(name, x) for name, x in zip(names, items, strict=True)]
+        if clips is not None:
+            tensors = [clips.apply(x) if x.dim() == 4 and x.numel() else x for x in tensors]
+        return classify_sampled(self, tensors, names=names, batch_size=batch_size)
 
     def classify_sound(
         self, waves: Iterable[Any], rate: int, *, names: Sequence[str] | None = None, batch_size: int = 64
@@ -172,7 +179,12 @@ class Classifier(HeadedModel):
             >>> prediction.label in model.pretrained_cfg["label_names"]
             True
         """
-        return classify_sound(self, waves, rate, names, batch_size)
+        sounds: Any = waves if isinstance(waves, Sequence) or hasattr(waves, "ndim") else list(waves)
+        if getattr(waves, "ndim", 2) < 2:
+            raise ValueError(f"waves must be a list of sounds, got one, {check.describe(waves)}; pass [wave]")
+        names = check_names(names, len(sounds))
+        encoded = [encode_sound(self, name, wave, rate) for name, wave in zip(names, sounds, strict=True)]
+        return self.classify(encoded, names=names, batch_size=batch_size)
 
 
 class RecurrentClassifier(Classifier):
