@@ -11,8 +11,7 @@ import click
 import convrnn_zoo
 from benchmarks.tables import markdown
 from convrnn_zoo.recipes import SAMPLINGS
-from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS
-from convrnn_zoo.recipes.recipe import SCHEDULES as SCHEDULE_NAMES
+from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS, SCHEDULE_NAMES
 from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS

@@ -171,7 +171,7 @@ def read_labelled(
     if len(groups) > 1:
         listed = ", ".join(variables or ())
         raise FileError(f"{paths[0]}: the variables {listed} are in several groups; name those of one")
-    opened = [_open_labelled(path, variables, options) for path in paths]
+    opened = [_open_normal(path, variables, options) for path in paths]
     return join_datasets([data for data, _ in opened], paths), opened[0][1]
 
 
@@ -187,9 +187,7 @@ def _list(path: Path) -> list[Path]:
     return files
 
 
-def _open_labelled(
-    path: Path, variables: Sequence[str] | None, options: Mapping[str, Any]
-) -> tuple[xr.Dataset, Layout]:
+def _open_normal(path: Path, variables: Sequence[str] | None, options: Mapping[str, Any]) -> tuple[xr.Dataset, Layout]:
     """Opens one file of labelled frames in normal form."""
     data = complete_gridded(open_labelled(path, next(iter(variables or ()), "")), path, variables)
     leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
@@ -351,7 +349,7 @@ class _Opened(dict[int, Any]):
         return _Opened, ()
 
 
-def _read_labelled(open_dataset: Callable[[], tuple[xr.Dataset, Layout]], opened: _Opened, index: Any) -> np.ndarray:
+def _read_part(open_dataset: Callable[[], tuple[xr.Dataset, Layout]], opened: _Opened, index: Any) -> np.ndarray:
     """Reads a part of a Dataset, which each process opens again, since handles of HDF5 do not survive a fork."""
     data = opened.get(os.getpid())
     if data is None:
@@ -416,7 +414,7 @@ class Frames:
         units = tuple(v.attrs.get("units") for v in data.data_vars.values())
         channels = sum(v.sizes.get(CHANNEL, 1) for v in data.data_vars.values())
         shape = (data.sizes["time"], channels, data.sizes["y"], data.sizes["x"])
-        read = partial(_read_labelled, open_dataset, _Opened({os.getpid(): data}))
+        read = partial(_read_part, open_dataset, _Opened({os.getpid(): data}))
         return cls(
             path=path,
             array=Array(read, shape, np.dtype("float32")),

@@ -78,7 +78,7 @@ SCHEDULE_ARGS: dict[str, tuple[str, ...]] = {
     "rsqrt": ("decay_steps", "decay_fn", "min_lr", "stable_timescale", *_COMMON_ARGS),
 }
 """Keys of the table `schedule_args` by schedule: the arguments of timm that have an effect on it."""
-SCHEDULES = ("one_cycle", "one_cycle_momentum", *SCHEDULE_ARGS)
+SCHEDULE_NAMES = ("one_cycle", "one_cycle_momentum", *SCHEDULE_ARGS)
 """Names of schedules; all after ``cosine`` are those of timm."""
 
 
@@ -165,7 +165,7 @@ class Recipe:
     )
     schedule: str = field(
         "one_cycle",
-        choices=SCHEDULES,
+        choices=SCHEDULE_NAMES,
         description="``one_cycle``; ``one_cycle_momentum``, which also changes the momentum; ``cosine``; or a "
         "schedule of timm: ``tanh``, ``step``, ``multistep``, ``poly``, ``constant``, ``wsd`` or "
         "``rsqrt``.",
@@ -448,7 +448,7 @@ class ClassifierRecipe(Recipe):
     data: LabelledDataset
     epochs: int = field(ge=1, description="number of epochs.")
     optimizer: str = field("adamw")
-    schedule: str = field("one_cycle_momentum", choices=SCHEDULES)
+    schedule: str = field("one_cycle_momentum", choices=SCHEDULE_NAMES)
     label_smoothing: float = field(
         0.0, ge=0, le=1, description="fraction of the target probability that is spread evenly over all classes."
     )

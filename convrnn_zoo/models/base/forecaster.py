@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ... import _checks as check
 from .blocks import Unshuffle
-from .forecasting import Inputs, forecast, get_preprocessing
+from .forecasting import Inputs, get_preprocessing, run_forecast
 from .model import ZooModel, reference_tensor
 
 Frames = TypeVar("Frames")
@@ -159,7 +159,7 @@ class Forecaster(ZooModel):
             ((12, 50, 60), True)
         """
         options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size}
-        return forecast(self, frames, self, static=static, future=future, **options)[0]
+        return run_forecast(self, frames, self, static=static, future=future, **options)[0]
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """Converts frames ``(…, C, H, W)`` from the unit of the data to the values that the network reads.
@@ -372,7 +372,7 @@ class EnsembleForecaster(Ensemble, Forecaster):
             ((3, 4, 50, 70), (4, 50, 70))
         """
         run = self.choose_run(self, members, seed)
-        return forecast(self, frames, run, horizon=horizon, inputs=inputs, batch_size=batch_size)[0]
+        return run_forecast(self, frames, run, horizon=horizon, inputs=inputs, batch_size=batch_size)[0]
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``.

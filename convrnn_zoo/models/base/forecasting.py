@@ -52,7 +52,7 @@ class SourceFrames(NamedTuple):
         return self._replace(x=self.x[:, steps], labels=labels)
 
 
-def forecast(
+def run_forecast(
     model: "Forecaster",
     frames: Any,
     run: Callable[..., Any],

@@ -29,7 +29,7 @@ from ..base import (
     stage,
     unroll_loop,
 )
-from ..base.forecasting import Inputs, forecast, get_preprocessing
+from ..base.forecasting import Inputs, get_preprocessing, run_forecast
 from .decisions import CLIMATOLOGY, FLOOR, LEVELS, REACH, THRESHOLDS, Exceedance
 from .ensemble import draw_members, rain_noise
 from .motion import (
@@ -202,14 +202,14 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         `steps` are counted from 0, in ascending order. The logits are those of the network, also where the rain comes
         from outside the map; :meth:`Exceedance.probabilities` and :meth:`Exceedance.rates` replace them there.
         """
-        parts = list(self.exceedances(x, horizon, minutes, steps))
+        parts = list(self.iterate_exceedance(x, horizon, minutes, steps))
         if len(parts) == 1:
             return parts[0]
         names = ("logits", "log_rate", "weight")
         logits, log_rate, weight = (torch.cat([getattr(part, name) for part in parts], 1) for name in names)
         return parts[0]._replace(logits=logits, log_rate=log_rate, weight=weight)
 
-    def exceedances(
+    def iterate_exceedance(
         self,
         x: Tensor,
         horizon: int | None = None,
@@ -401,7 +401,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
 
         The arguments are those of :meth:`forecast`.
         """
-        return forecast(
+        return run_forecast(
             self,
             frames,
             self._at_pixels(self.choose_run(self._mean_rates, members, seed, self._members), outside),
@@ -435,7 +435,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         return self._members(x, horizon, minutes, members=members, seed=seed)[0].to(x.dtype)
 
     def _mean_rates(self, x: Tensor, horizon: int, minutes: float) -> tuple[Tensor, Tensor]:
-        parts, values = self.exceedances(x, horizon, minutes), get_preprocessing(self)
+        parts, values = self.iterate_exceedance(x, horizon, minutes), get_preprocessing(self)
         return join(((values.decode(part.rates()), part.outside) for part in parts), horizon)
 
     def _members(
@@ -447,7 +447,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         def draw() -> Iterator[tuple[Tensor, Tensor]]:
             noises: Iterator[Tensor] = iter(())
             k = 0
-            for part in self.exceedances(x, horizon, minutes):
+            for part in self.iterate_exceedance(x, horizon, minutes):
                 c = part.advected
                 noises = noises if k else rain_noise(c.rate, minutes, count, generator)
                 for p, mask in zip(part.probabilities(LEVELS).split(1, 1), part.outside.split(1, 1), strict=True):
@@ -513,7 +513,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         if isinstance(listed, str) or not isinstance(listed, Sequence) or not listed:
             raise ValueError(f"thresholds must be a list of rain rates in mm/h, got {check.describe(thresholds)}")
         rates = [check.number(f"thresholds[{i}]", rate, positive=True) for i, rate in enumerate(listed)]
-        return forecast(
+        return run_forecast(
             self,
             frames,
             self._at_pixels(partial(self._probabilities, thresholds=rates), outside),
@@ -528,7 +528,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
     def _probabilities(
         self, x: Tensor, horizon: int, minutes: float, *, thresholds: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
-        parts = self.exceedances(x, horizon, minutes)
+        parts = self.iterate_exceedance(x, horizon, minutes)
         return join(((part.probabilities(thresholds), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
 
     def _at_pixels(self, run: MaskedForecast, outside: str) -> MaskedForecast:
