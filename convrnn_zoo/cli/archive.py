@@ -62,14 +62,11 @@ def archive(
     """
     if not isinstance(model, Forecaster):
         raise ValueError(f"{weights} is a classifier; pass weights of a forecaster")
-    period = period or (None, None)
-    if len(period) != 2:
-        raise ValueError(f"--period takes two dates, FIRST,LAST; got {','.join(map(str, period))}")
     data = forecast_archive(
         model,
         files[0] if len(files) == 1 else list(files),
         output,
-        period=period,
+        period=period or (None, None),
         progress=not quiet,
         **settings,
         **options,

@@ -89,7 +89,7 @@ def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
     """Returns for each frame whether its time is within a period."""
     inside = numpy.zeros(len(frames), bool)
     if isinstance(period, str) or len(period) != 2:
-        raise ValueError(f"period takes two dates, the first and the last, or None for either, got {period!r}")
+        raise ValueError(f"period (--period) takes two dates, the first and the last, or None; got {period!r}")
     if period[0] is None and period[1] is None:
         return ~inside
     if not (dates := frames.dates):

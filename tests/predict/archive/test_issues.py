@@ -96,8 +96,8 @@ def test_months():
         (range(0, 50, 5), {"every": -3}, "a number of frames above 0 for a, got -3"),
         (range(0, 50, 5), {"period": ("1971", None)}, "no frame from 1971 to the last ends 2 frames"),
         (range(0, 50, 5), {"period": ("once", None)}, "period takes dates"),
-        (range(0, 50, 5), {"period": "1970-02"}, "period takes two dates"),
-        (range(0, 50, 5), {"period": ("1970-02",)}, "period takes two dates"),
+        (range(0, 50, 5), {"period": "1970-02"}, "takes two dates"),
+        (range(0, 50, 5), {"period": ("1970-02",)}, "takes two dates"),
         (
             range(0, 50, 10),
             {},
