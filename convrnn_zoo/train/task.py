@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -32,9 +32,8 @@ logger = logging.getLogger(__name__)
 class TaskTrainer(Trainer):
     """Trains the model of a recipe with one seed.
 
-    A subclass builds the model of the recipe, and has the methods of :class:`Trainer` and three more:
-    ``load_splits(recipe, data, splits)`` returns the parts of the data, ``describe(test, validation)`` the fields of
-    the metadata that the recipe does not state, and ``score(test, train)`` the metrics of the trained model.
+    A subclass builds the model of the recipe, and has the methods of :class:`Trainer` and :attr:`load_splits`,
+    :meth:`describe` and :meth:`score`.
 
     Args:
         model: the model of the recipe.
@@ -51,6 +50,8 @@ class TaskTrainer(Trainer):
     loader: Loader
     first_checkpoint: ClassVar[str]
     """Name of the checkpoint of the first seed; the others have that of their seed."""
+    load_splits: ClassVar[Callable[..., Sequence[Any]]]
+    """Function ``(recipe, data, splits)`` that returns the part of the data of each split."""
 
     def __init__(
         self,
@@ -99,9 +100,17 @@ class TaskTrainer(Trainer):
             **options,
         )
 
+    def describe(self, test: Any, validation: Any = None) -> dict[str, Any]:
+        """Returns the fields of the metadata that the recipe does not state."""
+        raise NotImplementedError(f"{type(self).__name__} must implement describe")
+
+    def score(self, test: Any, train: Any) -> Sequence[Metric]:
+        """Returns the metrics of the trained model on the test part, and of baselines from the training part."""
+        raise NotImplementedError(f"{type(self).__name__} must implement score")
+
 
 def train_task(
-    task: Any,
+    task: type[TaskTrainer],
     recipe: Recipe,
     processes: Processes,
     *,
@@ -118,10 +127,13 @@ def train_task(
     train, test, *validation = task.load_splits(recipe, data, splits)
     processes.from_main(partial(check_writable, out, into, recipe))
     runs: list[Sequence[Metric]] = []
+    create: Any = task  # a subclass builds the model itself
     for seed in recipe.seeds:  # type: ignore[union-attr]
         checkpoint = out / (f"seed{seed}.ckpt" if seed != recipe.seed else task.first_checkpoint.format(seed))
         parts = dict(zip(("train", "validation"), (train, *validation), strict=False))
-        trainer = task(recipe=recipe, seed=seed, checkpoint=checkpoint, processes=processes, **parts, **options)
+        trainer: TaskTrainer = create(
+            recipe=recipe, seed=seed, checkpoint=checkpoint, processes=processes, **parts, **options
+        )
         trainer.fit()
         if not processes.is_main:
             continue
