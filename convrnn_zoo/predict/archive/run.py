@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ...models.base.forecasting import log_once
 from ...models.base.model import evaluating
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.forecast import OUTSIDE
+from ...values.steps import Step
 from ..options import ForecastOptions, accepts
 from ..run import ForecastRun, Result
 from .issues import find_issues
@@ -145,12 +146,22 @@ class ArchiveRun(ForecastRun):
 
     path: Path
     threads: int | None
+    count: int = field(init=False)
+    """Number of frames that a forecast reads up to its issue time."""
+    ahead: int = field(init=False)
+    """Number of frames after the issue time that a forecast reads as known inputs."""
+    spacing: Step | None = field(init=False)
+    """Step between the frames, by :attr:`step` or the archive; None if neither states it."""
+    issues: Any = field(init=False)
+    """Numbers of the frames at the issue times, as an array."""
+    batch: int = field(init=False)
+    """Number of issue times of a region, which one task computes."""
 
     def begin(self, every: Any, period: Sequence[Any], batch_size: int | None) -> None:
         """Chooses issue times and regions, and creates or extends the store."""
-        self.count = self.inputs or 1  # frames that a forecast reads
+        self.count = self.inputs or 1
         self.spacing = self.step or self.frames.step
-        self.ahead = self.horizon if self.model.future_chans else 0  # frames after the issue time, for known inputs
+        self.ahead = self.horizon if self.model.future_chans else 0
         self.issues = find_issues(
             self.frames,
             self.count,
@@ -163,7 +174,7 @@ class ArchiveRun(ForecastRun):
         if self.pixels:
             log_once(logging.INFO if self.is_sized else logging.WARNING, self.pixels)
         template = self.label_issue(self.blank, int(self.issues[0]))
-        self.batch = batch_size or choose_batch(template)  # issue times of a region
+        self.batch = batch_size or choose_batch(template)
         settings = self.describe(template)
         create = partial(
             create_store,
