@@ -17,7 +17,13 @@ from ..data.datasets.frame_dataset import check_values
 from ..data.frames import read_variables
 from ..data.readers import open_files
 from ..models import EnsembleForecaster, Forecaster
-from ..models.base.forecasting import choose_horizon, choose_scales, describe_pixels, trained_pixel_km
+from ..models.base.forecasting import (
+    ForecastWarning,
+    choose_horizon,
+    choose_scales,
+    describe_pixels,
+    trained_pixel_km,
+)
 from ..values.labels.forecast import describe_conversions
 from ..values.labels.form import is_labelled
 from ..values.preprocessing import Preprocessing
@@ -132,7 +138,8 @@ class ForecastRun:
 
         There is no warning of frames without a value, which the callers report.
         """
-        model, options = self.model, self.options
+        model: Any = self.model
+        options = self.options
         x, known = split_known(frames, self.values)
         x = x[:, :count]
         check_inputs(x.flatten(0, 1), self.frames, self.values)
@@ -144,10 +151,11 @@ class ForecastRun:
             arguments["thresholds"] = options.thresholds
         if has_mask := accepts(model, "outside"):
             arguments["outside"] = options.outside or "climatology"
-        name = "probabilities" if only_probabilities else "forecast"
-        run = getattr(model, f"{name}_with_outside" if has_mask else name)
+            run = model.probabilities_with_outside if only_probabilities else model.forecast_with_outside
+        else:
+            run = model.probabilities if only_probabilities else model.forecast
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "frames without a value|horizon=.* is beyond")
+            warnings.simplefilter("ignore", ForecastWarning)
             y, outside = run(x, **arguments) if has_mask else (run(x, **arguments), None)
         if only_probabilities:
             return Result(None, y if self.has_channels else y.squeeze(-4), outside)

@@ -33,6 +33,10 @@ Inputs = int | Literal["all"] | None
 """Number of the latest frames that a forecast reads; None for as many as in training."""
 
 
+class ForecastWarning(UserWarning):
+    """Warning of the frames or the horizon of one forecast, which a run of many forecasts reports itself."""
+
+
 class SourceFrames(NamedTuple):
     """Frames ``(N, T, C, H, W)`` that a user passed to a forecast.
 
@@ -191,7 +195,8 @@ def warn_of_missing(model: "Forecaster", x: Tensor, names: Sequence[str], owner:
     if missing and known.any():
         hint = "those between others are interpolated" if model.default_step else "pass complete ones"
         listed = ", ".join(missing)
-        warn(f"{owner}frames without a value are among the {len(names)} that are read: {listed}; {hint}")
+        among = f"{owner}frames without a value are among the {len(names)} that are read"
+        warn(f"{among}: {listed}; {hint}", ForecastWarning)
     return known.any(-1).any(0).tolist()
 
 
@@ -261,7 +266,8 @@ def choose_horizon(model: "Forecaster", horizon: int | None, step: Step | None) 
     if model.default_step and horizon is not None and model.check_horizon(horizon) > longest:
         warn(
             f"horizon={horizon} is beyond the {plural(longest, 'frame')} of the time that the model was trained on; "
-            "forecasts there were not tested"
+            "forecasts there were not tested",
+            ForecastWarning,
         )
     return model.check_horizon(longest if horizon is None else horizon)
 
