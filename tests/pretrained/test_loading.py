@@ -105,6 +105,7 @@ def test_the_untagged_name_takes_the_weights_that_are_declared_the_default(recor
     assert all(default.name.partition(".")[2] in line for line in messages)
 
 
+@pytest.mark.sampled("record")
 @RECORDS
 @pytest.mark.parametrize("create", [convrnn_zoo.create_model, timm.create_model], ids=["convrnn_zoo", "timm"])
 def test_a_tag_in_place_of_true_names_the_weights_or_is_rejected(record, create):

@@ -151,7 +151,7 @@ def test_every_schedule_ends_low(name):
 
 # ---- weight decay ----------------------------------------------------------------------------------------------
 DECAYING = {
-    "resnet18_convgru2d": {"hidden_channels": 4, "num_classes": 2},
+    "mobilenetv3_small_100_convgru2d": {"hidden_channels": 4, "num_classes": 2},
     "convlstm2d_1layer": {"hidden_channels": 4, "num_classes": 2, "norm": "layer"},
     "convpeepholelstm1d_1layer": {"hidden_channels": 4, "num_classes": 2, "peephole": "channel"},
     "convgru1d_1layer": {"hidden_channels": 4, "num_classes": 2, "learn_initial_state": True},
