@@ -290,7 +290,11 @@ def check_file(path: Path, published: Published, sha256: str) -> str:
 
 # ---- conversion ----------------------------------------------------------------------------------------------------
 def _convert(published: Published, sha256: str, file: Path, directory: Path) -> None:
-    """Converts a file in a process of its own, which runs :mod:`convrnn_zoo.interop.published`."""
+    """Converts a file in a process of its own, which runs :mod:`convrnn_zoo.interop.published`.
+
+    This package knows no networks and no converters. If a damaged file ends the process, that is an error of the file,
+    and the memory of the checkpoint and of both models is free afterwards.
+    """
     program = [sys.executable, "-P", "-W", "ignore", "-m", "convrnn_zoo.interop.published"]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
