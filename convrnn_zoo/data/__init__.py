@@ -10,7 +10,7 @@ from typing import Any
 
 from .._hints import similar
 from .._typed import read
-from .datasets.frame_dataset import Channels, FrameDataset, split_channels
+from .datasets.frame_dataset import Channels, FrameDataset, split_channels, split_known
 from .datasets.frame_files import ArrayFrames, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (
     CroppedSequences,
@@ -94,5 +94,5 @@ __all__ = [
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
     "LabelledDataset", "LabelledSequences", "MiniCube", "RadHAR", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
     "WindowSelection", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
-    "split_at_gaps", "split_channels", "split_in_time", "to_table", "voxel_grid",
+    "split_at_gaps", "split_channels", "split_in_time", "split_known", "to_table", "voxel_grid",
 ]  # fmt: skip

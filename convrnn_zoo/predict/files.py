@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from .._hints import warn
-from ..data import Frames
+from ..data import Frames, split_known
 from ..data.readers import ARRAY_READERS
 from ..models import Forecaster
 from ..models.base.forecasting import choose_step, warn_of_missing
 from ..values.labels.times import to_utc, valid_times
 from ..values.steps import TOLERANCE, Step
 from ..values.units import plural
-from ..verify import split_known
 from .forecast import Forecast
 from .options import ForecastOptions
 from .run import ForecastRun

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks as check
-from ..data import Frames, ReadOptions
+from ..data import Frames, ReadOptions, split_known
 from ..data.datasets.frame_dataset import check_values
 from ..data.frames import read_variables
 from ..data.readers import open_files
@@ -28,7 +28,6 @@ from ..values.labels.forecast import describe_conversions
 from ..values.labels.form import is_labelled
 from ..values.preprocessing import Preprocessing
 from ..values.steps import Step, is_same
-from ..verify import split_known
 from .labelled import to_dataset
 from .options import ForecastOptions, accepts
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._autocast import no_autocast
 from .._extras import need
-from ..data import CustomSequences, FrameDataset, FrameSequences
+from ..data import CustomSequences, FrameDataset, FrameSequences, split_known
 from ..data.datasets.frame_dataset import check_values
 from ..data.frames import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
@@ -28,7 +28,6 @@ from ..verify import (
     find_loss,
     make_metrics,
     save_images,
-    split_known,
     strip,
 )
 from ..verify.losses import decoupling, exceedance, partial_derivatives

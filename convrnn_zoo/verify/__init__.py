@@ -15,7 +15,7 @@ from .baselines import (
     steps,
 )
 from .confusion import Confusion, count_confusions, draw_confusion, write_confusion
-from .evaluation import Evaluation, Scores, average, better, evaluate, make_metrics, skill, split_known, with_units
+from .evaluation import Evaluation, Scores, average, better, evaluate, make_metrics, skill, with_units
 from .figures import (
     FIGURES,
     Panels,
@@ -80,7 +80,6 @@ __all__ = [
     "quantile_crps",
     "save_images",
     "skill",
-    "split_known",
     "sprog",
     "steps",
     "strip",

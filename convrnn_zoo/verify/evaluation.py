@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._extras import progress_bar
 from .._hints import warn
-from ..data import FrameDataset, FrameSequences, split_channels
+from ..data import FrameDataset, FrameSequences, split_channels, split_known
 from ..data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ..data.frames import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
@@ -174,12 +174,6 @@ def choose_ensemble(
     if size is None:
         size = recipe.ensemble_size if are_random else MEMBERS * has_members
     return size, None if not size else "random" if are_random else "quantiles"
-
-
-def split_known(frames: Tensor, values: Preprocessing) -> tuple[Tensor, dict[str, Any]]:
-    """Splits frames into variables ``(N, T, C, H, W)`` and a dictionary of the known inputs `static` and `future`."""
-    observed, static, future = split_channels(frames, values)
-    return observed, {k: v for k, v in {"static": static, "future": future}.items() if v is not None}
 
 
 def check_variables(values: Preprocessing, data: FrameDataset) -> None:

@@ -185,6 +185,12 @@ def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
     return Channels(observed, static.select(-4, 0) if values.static else None, future if values.future else None)
 
 
+def split_known(frames: Tensor, values: Preprocessing | None) -> tuple[Tensor, dict[str, Any]]:
+    """Splits frames into variables ``(N, T, C, H, W)`` and a dictionary of the known inputs `static` and `future`."""
+    observed, static, future = split_channels(frames, values)
+    return observed, {k: v for k, v in {"static": static, "future": future}.items() if v is not None}
+
+
 def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, Any]:
     """Returns fields of :class:`ReadOptions` with the variables of a model and the fill values in `options`."""
     fills = {v.name: v.fill_value for v in options.all_variables}
