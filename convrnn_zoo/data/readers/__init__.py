@@ -18,7 +18,7 @@ from .images import VIDEO_READERS, find_clips, find_reader, list_images, open_cl
 from .numpy import open_npy, open_npz
 
 
-def read_described(path: Path, options: ReadOptions) -> Frames:
+def open_described(path: Path, options: ReadOptions) -> Frames:
     """Opens the frames of a file that describes them; see :func:`~convrnn_zoo.data.labelled_frames`."""
     return Frames.from_files([path], options)
 
@@ -32,7 +32,7 @@ def is_clip(path: Path) -> bool:
 ARRAY_READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
     ".npy": open_npy,
     ".npz": open_npz,
-    **dict.fromkeys(SUFFIXES, read_described),
+    **dict.fromkeys(SUFFIXES, open_described),
 }
 """Readers of arrays of frames by the suffix of the file."""
 FRAME_SUFFIXES = (*ARRAY_READERS, *VIDEO_READERS)
@@ -51,14 +51,14 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
         raise FileNotFoundError(f"{path} does not exist")
     reader = ARRAY_READERS.get(path.suffix.lower())
     if find_format(path) or find_labelled(path):
-        reader = read_described
+        reader = open_described
     elif is_clip(path):
         reader = open_clip
     elif reader is None and path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
-        reader = read_described
+        reader = open_described
     if reader is None:
         raise FileError(f"{path}: unknown format; expected {', '.join(FRAME_SUFFIXES)} or a folder of images")
-    if reader is not read_described and (options.sel or options.dims):
+    if reader is not open_described and (options.sel or options.dims):
         key = "sel" if options.sel else "dims"
         raise FileError(f"{path} does not name its dimensions, which data.{key} needs; leave data.{key} out")
     return reader(path, options)

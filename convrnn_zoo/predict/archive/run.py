@@ -146,16 +146,12 @@ class ArchiveRun(ForecastRun):
 
     path: Path
     threads: int | None
-    count: int = field(init=False)
-    """Number of frames that a forecast reads up to its issue time."""
-    ahead: int = field(init=False)
-    """Number of frames after the issue time that a forecast reads as known inputs."""
-    spacing: Step | None = field(init=False)
-    """Step between the frames, by :attr:`step` or the archive; None if neither states it."""
-    issues: Any = field(init=False)
-    """Numbers of the frames at the issue times, as an array."""
-    batch: int = field(init=False)
-    """Number of issue times of a region, which one task computes."""
+    # set by `begin`
+    count: int = field(init=False)  # frames that a forecast reads up to its issue time
+    ahead: int = field(init=False)  # frames after the issue time, for known inputs
+    spacing: Step | None = field(init=False)  # of the frames, by `step` or the archive; None if neither states it
+    issues: Any = field(init=False)  # array of the numbers of the frames at the issue times
+    batch: int = field(init=False)  # issue times of a region, which one task computes
 
     def begin(self, every: Any, period: Sequence[Any], batch_size: int | None) -> None:
         """Chooses issue times and regions, and creates or extends the store."""
