@@ -286,6 +286,12 @@ def test_a_module_that_is_no_forecaster_is_named_by_its_type(archive, tmp_path):
         forecast_archive(torch.nn.Linear(1, 1), archive, tmp_path / "f.zarr")
 
 
+def test_a_horizon_beyond_that_of_training_is_reported_once(archive, tmp_path):
+    with pytest.warns(UserWarning, match="horizon=13 is beyond") as reported:
+        forecast_archive(nowcast(), archive, tmp_path / "f.zarr", horizon=13, every=10, batch_size=1)
+    assert len(reported) == 1
+
+
 def test_another_store_is_not_overwritten(archive, tmp_path):
     before = {p: p.read_bytes() for p in archive.rglob("*") if p.is_file()}
     with pytest.raises(ValueError, match="is no store of forecasts"):
