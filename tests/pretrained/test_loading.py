@@ -216,6 +216,7 @@ def headless(state):
     return state
 
 
+@pytest.mark.sampled("record")
 @RECORDS
 @pytest.mark.parametrize(
     ("change", "message"),
