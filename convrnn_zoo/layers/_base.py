@@ -162,7 +162,8 @@ class Equations(nn.Module):
         elif self.is_linear:
             gates = self.conv(x, w.ih, w.b_ih)
         else:
-            gates = self.join(self.conv(x, w.ih, w.b_ih), self.conv(h, w.hh, w.b_hh))
+            ih = x if w.ih is None else self.conv(x, w.ih, w.b_ih)
+            gates = self.join(ih, self.conv(h, w.hh, w.b_hh))
         return self.step(gates, state, w.extra)
 
     @property

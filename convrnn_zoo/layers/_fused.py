@@ -43,6 +43,8 @@ from ._run import (
 # Products, and values of the weight, below which one call beats three without the zeros: measured on AMD Zen 5 by
 # ``benchmarks.comparisons joint``.
 JOINT_PRODUCTS, JOINT_VALUES = 1 << 23, 24_000
+LARGE_VALUES = 1 << 20
+"""Values of a weight above which :func:`convolve_inputs` may run."""
 Parts = Sequence[Tensor]
 """Pre-activations of the gates, or their gradients, by :class:`Part`."""
 # Derivatives from the results, written into `grad_input`.
@@ -68,6 +70,9 @@ def run_layer(
     """
     dtype = weights[0].ih.dtype
     is_fused = mask is None and _can_fuse(cell, xs, weights)
+    conv_dtype, shape = _conv_dtype(dtype, xs.device.type), xs.shape
+    if is_fused and conv_dtype == dtype and reads_weights_longest(xs, weights[0].ih):
+        xs, weights = convolve_inputs(cell, xs, weights, packed=batch_sizes is not None)
     tensors = [
         t
         for state, w in zip(states, weights, strict=True)
@@ -86,11 +91,11 @@ def run_layer(
         # Without a gradient, the autograd function would only add a tenth of a millisecond.
         has_graph = spec.needs_grad or is_transformed(unknown=True)
         run = FusedLayer.apply if has_graph else FusedLayer.forward
-        y, *finals = run(spec._replace(conv_dtype=_conv_dtype(dtype, xs.device.type)), [], xs, *tensors)
+        y, *finals = run(spec._replace(conv_dtype=conv_dtype), [], xs, *tensors)
     else:
         y, *finals = reference_layer(spec, xs, *tensors, mask=mask)
-    if y.dim() < xs.dim():
-        y = y.view(*xs.shape[:2], *y.shape[1:])
+    if y.dim() < len(shape):
+        y = y.view(*shape[:2], *y.shape[1:])
     num_states = len(cell.states)
     return y, [tuple(finals[i : i + num_states]) for i in range(0, len(finals), num_states)]
 
@@ -105,6 +110,26 @@ def _can_fuse(cell: Any, xs: Tensor, weights: Sequence[DirectionWeights]) -> boo
         and {*cell.geometry.padding_modes} <= {"zeros", "circular"}
         and all(can_join(w.ih, w.hh, cell.geometry) for w in weights)
     )
+
+
+def reads_weights_longest(xs: Tensor, weight: Tensor) -> bool:
+    """Returns whether a convolution of all steps takes longer to read its weight than to compute.
+
+    The weight exceeds the caches, and has more values for a row of gates than the maps of all steps have pixels.
+    """
+    return weight.numel() >= LARGE_VALUES and xs.numel() // weight.shape[1] < weight[0].numel()
+
+
+def convolve_inputs(
+    cell: Any, xs: Tensor, weights: Sequence[DirectionWeights], *, packed: bool
+) -> tuple[Tensor, list[DirectionWeights]]:
+    """Returns the contributions of the input to the gates of all steps, and the weights without those of the input.
+
+    The weights of the input are read once for all steps, and no copy joins them with those of the state.
+    """
+    x = xs if packed else xs.flatten(0, 1)
+    gates = torch.cat([cell.conv(x, w.ih, w.b_ih) for w in weights], 1)
+    return gates if packed else gates.unflatten(0, xs.shape[:2]), [w._replace(ih=None, b_ih=None) for w in weights]
 
 
 def _conv_dtype(dtype: torch.dtype, device: str) -> torch.dtype:
@@ -159,7 +184,7 @@ class InPlaceStep:
 
     def __init__(self, cell: Any, extra: Maps, buffers: Buffers, keep: bool) -> None:
         self.cell, self.extra, self.keep = cell, extra, keep
-        self.scratch, self.tanh = buffers.scratch, buffers.tanh
+        self.buffers, self.scratch, self.tanh = buffers, buffers.scratch, buffers.tanh
         self.extra_grads: list[Tensor] = []
 
     def write(self, nonlinearity: str, x: Tensor, out: Tensor) -> None:
@@ -250,8 +275,13 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
     """Returns up to three convolutions, for rows that read both input and state, only the input, or only the state.
 
     With few channels on small maps, where a call takes longer than its arithmetic, one convolution computes all rows.
-    Its weight is zero for the channels that a row does not read.
+    Its weight is zero for the channels that a row does not read. After :func:`convolve_inputs`, one convolution of the
+    state is left.
     """
+    if w.ih is None:
+        summed = min(len(w.hh), cell.summed_rows(cell.gates * w.hh.shape[1]))
+        parts = [Part(n, reads_x=False) for n in (summed, len(w.hh) - summed) if n]
+        return [make(w.hh, w.b_hh, 0, parts)]
     inputs, rows, n = w.ih.shape[1], len(w.ih), cell.summed_rows(len(w.ih))
     if n == rows:
         return [make(torch.cat([w.ih, w.hh], 1), sum_bias(w.b_ih, w.b_hh), inputs, [Part(n)])]
@@ -285,12 +315,14 @@ class Direction:
         cell, dtype = spec.cell, spec.conv_dtype
         self.spec, self.state, self.reverse, self.keep = spec, state, reverse, keep
         self.sizes = spec.batch_sizes
+        xs = spec.input_of(int(reverse), xs, w)
         self.xs = xs.split(self.sizes) if spec.packed else xs.unbind(0)
         self.starts = [0, *accumulate(self.sizes)]
         self.ys: dict[int, Tensor] = {} if y is None else dict(enumerate(y.split(self.sizes)))
         self.dtype, self.conv_dtype, self.is_cast = state[0].dtype, dtype, dtype != state[0].dtype
         self.channels, *self.size = state[0].shape[1:]
-        self.inputs, self.h_mask = w.ih.shape[1], w.h_mask
+        self.adds_x = w.ih is None  # whether `xs` are contributions to the gates
+        self.inputs, self.h_mask = 0 if w.ih is None else w.ih.shape[1], w.h_mask
         self.buffers = Buffers(state[0], dtype)
         self.in_place = cell.in_place(cell, w.extra, self.buffers, keep)
         make = partial(FusedConv, cell.geometry, len(state[0]), self.size, dtype, self.buffers.channels_last)
@@ -317,13 +349,17 @@ class Direction:
                 calls = [(xh[:n, channels], *conv) for channels, conv in (at_first if is_first else convs)]
                 views[key] = xh[:n, :inputs], xh[:n, inputs:], calls
             x, h, calls = views[key]
-            x.copy_(xs[t])
+            if not self.adds_x:
+                x.copy_(xs[t])
             h.copy_(state[0])
             if h_mask is not None:
                 h.mul_(h_mask[:n])
             parts = [conv(maps, *args) for maps, conv, args in calls]
             if joint:
                 parts = [part.clone() for part in joint.split(parts[0], 1)]
+            if self.adds_x:
+                summed, *of_x = self._split_x(xs[t])
+                parts = [parts[0].add_(summed), *(part.clone() for part in of_x), *parts[1:]]
             if self.is_cast:
                 into = [buffers.new(n, part.shape[1]) for part in parts] if keep else [g[:n] for g in gates]
                 parts = [g.copy_(part) for g, part in zip(into, parts, strict=True)]
@@ -338,6 +374,11 @@ class Direction:
         if not self.keep:  # the states except h are overwritten
             state = (state[0], *[buffers.new(*s.shape[:2]).copy_(s) for s in state[1:]])
         return fold(run_step, ts, state, reverse=self.reverse, sizes=self.spec.sizes(ts))
+
+    def _split_x(self, gates: Tensor) -> Sequence[Tensor]:
+        """Splits contributions of the input into those that are added to one of the state, and the others."""
+        n = self.convs[0].parts[0].rows
+        return [gates[:, :n], gates[:, n:]] if gates.shape[1] > n else [gates]
 
     def forward_segments(self, saved: list[Tensor]) -> Maps:
         """Runs all steps in segments and adds the state before each segment to `saved`."""
@@ -370,6 +411,9 @@ class Direction:
         `weights` and `to_state` are true if a parameter or the initial state requires a gradient.
         """
         spec, segments = self.spec, self.spec.segments()
+        if self.adds_x:
+            shape = self.starts[-1], self.xs[0].shape[1]
+            x_grad = self.buffers.new(*shape) if x_grad is None else x_grad.chunk(spec.num_directions, 1)[self.reverse]
         self.x_grad, self.weights = x_grad, weights
         self.y_grads = None if y_grad is None else y_grad.split(self.sizes)
         self.in_place.extra_grads = [torch.zeros_like(w) for w in self.in_place.extra]
@@ -378,7 +422,10 @@ class Direction:
         self.bias_grads = [None if conv.bias is None else like.new_zeros(conv.bias.shape) for conv in self.convs]
         num_others = len(self.state) - 1
         if not spec.checkpointed:
-            num_parts = sum(len(conv.parts) for conv in self.convs) if self.in_place.saves_parts else 0
+            num_parts = 0
+            if self.in_place.saves_parts:
+                of_x = len(self._split_x(self.xs[0])) - 1 if self.adds_x else 0
+                num_parts = of_x + sum(len(conv.parts) for conv in self.convs)
             for t in self.ys:
                 self.saved[t] = tuple(islice(saved, num_parts)), tuple(islice(saved, num_others))
             return [*self.backward(segments[0], self.state, grads, to_state), *self._parameter_gradients()]
@@ -417,6 +464,9 @@ class Direction:
             parts, others = self.saved.pop(t)
             before = tuple([self._before(t, ts, s, at) for s, at in zip(start, state_at, strict=True)])
             into_parts = joint.split(into[0], 1) if joint else into
+            if self.adds_x and self.x_grad is not None:
+                x_grad = self.x_grad[self.starts[t] : self.starts[t + 1]]
+                into_parts = [into_parts[0], *self._split_x(x_grad)[1:], *into_parts[1:]]
             dh, *other_grads = self.in_place.backward(parts, before, (self.ys[t], *others), grads, into_parts)
             for grad, into_grad, bias in zip(gate_grads, into, self.bias_grads, strict=True) if self.is_cast else ():
                 grad.copy_(into_grad)
@@ -450,11 +500,13 @@ class Direction:
         for conv, weight, bias in zip(self.convs, self.weight_grads, self.bias_grads, strict=True):
             biases: Sequence[Any] = [None] * len(conv.parts) if bias is None else conv.split(bias)
             rows += zip(conv.parts, conv.split(weight), biases, strict=True)
-        ih = torch.cat([weight[:, : self.inputs] for part, weight, _ in rows if part.reads_x])
-        hh = torch.cat([weight[:, -self.channels :] for part, weight, _ in rows if part.reads_h])
+        ih = [weight[:, : self.inputs] for part, weight, _ in rows if part.reads_x]
+        hh = [weight[:, -self.channels :] for part, weight, _ in rows if part.reads_h]
         b_ih = [bias for part, _, bias in rows if part.reads_x and bias is not None]
         b_hh = [bias for part, _, bias in rows if part.reads_h and bias is not None]
-        return [ih, hh, *(torch.cat(b) if b else None for b in (b_ih, b_hh)), None, *self.in_place.extra_grads]
+        # A gradient of all channels is not copied.
+        grads = [g[0] if self.adds_x and len(g) == 1 else torch.cat(g) if g else None for g in (ih, hh, b_ih, b_hh)]
+        return [*grads, None, *self.in_place.extra_grads]
 
     def _blocks(self, ts: range) -> list[range]:
         """Divides `ts` into blocks of steps; :meth:`_flush` reads the gate gradients of one block at once."""
@@ -484,7 +536,8 @@ class Direction:
         gates = [g[:n] for g in gates]
         if self.weights:
             xh = xh[:n]
-            torch.cat([self.xs[t] for t in block], out=xh[:, : self.inputs])
+            if self.inputs:
+                torch.cat([self.xs[t] for t in block], out=xh[:, : self.inputs])
             torch.cat([self._before(t, ts, start, self.ys.__getitem__) for t in block], out=xh[:, self.inputs :])
             if self.h_mask is not None:
                 xh[:, self.inputs :].mul_(torch.cat([self.h_mask[: self.sizes[t]] for t in block]))
@@ -498,7 +551,10 @@ class Direction:
             for grad, bias in zip(gates, self.bias_grads, strict=True):
                 if bias is not None and not self.is_cast:  # else added step by step, before rounding
                     bias.add_(bias_gradient(grad, bias.dtype))
-        if self.x_grad is not None:
+        if self.adds_x and self.x_grad is not None:
+            summed, *_ = self._split_x(self.x_grad[rows])
+            summed.copy_(gates[0][:, : summed.shape[1]])
+        elif self.x_grad is not None:
             total, *others = [c.x_gradient(grad) for c, grad in zip(self.convs, gates, strict=True) if c.reads_x]
             for other in others:
                 total.add_(other)
@@ -582,7 +638,7 @@ class FusedLayerBackward(torch.autograd.Function):
             for d, direction in enumerate(_directions(spec, xs, y, inputs, keep=True)):
                 required = requires_grad[1 + d * each : 1 + (d + 1) * each]
                 if requires_grad[0] and x_grad is None:
-                    x_grad = direction.buffers.new(sum(spec.batch_sizes), direction.inputs, xs.dtype)
+                    x_grad = direction.buffers.new(sum(spec.batch_sizes), xs.shape[-spec.cell.ndim - 1], xs.dtype)
                 final = tuple(direction.buffers.new(*s.shape[:2]) for s in direction.state)
                 for grad, provided in zip(final, grads[d * num_states :], strict=False):
                     grad.zero_() if provided is None else grad.copy_(provided)

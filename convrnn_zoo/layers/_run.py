@@ -31,10 +31,11 @@ class DirectionWeights(NamedTuple):
     """Parameters of one layer in one direction; `extra` are the parameters that only some cells have.
 
     `h_mask` ``(N, C, 1, …)`` multiplies the h that the convolution reads, and is the same at all steps. If one
-    convolution over the concatenated input and state replaces two, its weight and bias are `xh` and `b_xh`.
+    convolution over the concatenated input and state replaces two, its weight and bias are `xh` and `b_xh`. If `ih` is
+    None, the input is the contribution of the input to the gates, see :func:`.convolve_inputs`.
     """
 
-    ih: Tensor
+    ih: Any  # Tensor or None
     hh: Tensor
     b_ih: Tensor | None
     b_hh: Tensor | None
@@ -42,6 +43,11 @@ class DirectionWeights(NamedTuple):
     h_mask: Tensor | None = None
     xh: Tensor | None = None
     b_xh: Tensor | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights, in which states are computed."""
+        return (self.hh if self.ih is None else self.ih).dtype
 
 
 def is_transformed(*, unknown: bool) -> bool:
@@ -93,6 +99,10 @@ class RunSpec(NamedTuple):
             weights = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra), h_mask)
             result.append((tuple(tensors[i : i + num_states]), weights))
         return result
+
+    def input_of(self, direction: int, xs: Tensor, w: DirectionWeights) -> Tensor:
+        """Returns `xs`, or the part of a direction if they are contributions to the gates of all directions."""
+        return xs if w.ih is not None else xs.chunk(self.num_directions, -self.cell.ndim - 1)[direction]
 
     def segments(self) -> list[range]:
         """Divides the T steps into ranges of √T steps if the layer is checkpointed; returns one range otherwise."""
@@ -206,7 +216,7 @@ def reference_layer(spec: RunSpec, xs: Tensor, *tensors: Any, mask: Tensor | Non
     outputs: list[Tensor] = []
     finals: list[Tensor] = []
     for reverse, (state, w) in enumerate(spec.directions(tensors)):
-        x = xs.to(w.ih.dtype)  # under autocast, it may have another dtype
+        x = spec.input_of(int(reverse), xs, w).to(w.dtype)  # under autocast, it may have another dtype
         y, final = _run_direction(spec, x, mask, state, prepare_weights(spec.cell, w), reverse == 1)
         outputs.append(y)
         finals += final
@@ -234,6 +244,8 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
     if cell.export_loop is not None:  # an exported loop rejects two views of one tensor
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
+    if w.ih is None:
+        return w
     joins = cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry)
     weights = [w.ih, w.hh, *([torch.cat([w.ih, w.hh], 1)] if joins else [])]
     if torch.compiler.is_compiling() and cell.export_loop is None and w.ih.device.type == "cpu":
@@ -250,7 +262,7 @@ def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Ma
     The step of a custom cell may return further tensors, which follow those of `state`.
     """
     new = check.new_state(type(cell), cell.advance(x, state, w), state)
-    return zone_out(cell, tuple(s.to(w.ih.dtype) for s in new), state)
+    return zone_out(cell, tuple(s.to(w.dtype) for s in new), state)
 
 
 def zone_out(cell: Any, new: Maps, old: Maps) -> Maps:

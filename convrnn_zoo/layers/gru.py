@@ -1,11 +1,12 @@
 """Convolutional GRU."""
 
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 
 from ._base import ConvRNNBase, ConvRNNCellBase
-from ._conv import bias_gradient, conv_gradients
+from ._conv import bias_gradient, conv_gradients, in_layout
 from ._fused import InPlaceStep, Parts, sigmoid_backward
 from ._nonlinearities import NONLINEARITIES
 from ._norm import NORMS, Normed
@@ -30,13 +31,19 @@ class GRUInPlace(InPlaceStep):
     is the state contribution to n.
     """
 
+    @cached_property
+    def weights(self) -> Maps:
+        """Weight and bias that convolve r ⊙ h without `reset_after`, in the layout that would else be made per step."""
+        weight, *bias = self.extra
+        return in_layout(weight, self.buffers.channels_last), *bias
+
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (rz, n, *hn), (h,), (h_next,) = parts, state, new
         r, z = rz.sigmoid_().chunk(2, dim=1)
         if hn:
             n.addcmul_(r, hn[0])
         else:
-            n.add_(self.cell.conv(torch.mul(r, h, out=self.scratch("reset h", h.shape[0])), *self.extra))
+            n.add_(self.cell.conv(torch.mul(r, h, out=self.scratch("reset h", h.shape[0])), *self.weights))
         self.write(self.cell.nonlinearity, n, n)
         torch.lerp(n, h, z, out=h_next)
 
@@ -122,9 +129,10 @@ class GRUEquations(Normed):
         """Moves the state weights of the candidate n to `extra` if the state is reset before its convolution."""
         if self.reset_after:
             return w
-        rz = len(w.hh) // 3 * 2
-        bias, candidate_bias = (None, ()) if w.b_hh is None else (w.b_hh[:rz], (w.b_hh[rz:],))
-        return DirectionWeights(w.ih, w.hh[:rz], w.b_ih, bias, (*w.extra, w.hh[rz:], *candidate_bias))
+        sizes = [len(w.hh) // 3 * 2, len(w.hh) // 3]
+        hh, candidate = w.hh.split(sizes)
+        bias, *candidate_bias = (None,) if w.b_hh is None else w.b_hh.split(sizes)
+        return DirectionWeights(w.ih, hh, w.b_ih, bias, (*w.extra, candidate, *candidate_bias))
 
 
 class ConvGRUCell(GRUEquations, ConvRNNCellBase):

@@ -6,9 +6,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dRNN, ConvRNNCellBase, _fused
-from convrnn_zoo.layers._fused import Buffers, fused_convs
+from convrnn_zoo.layers import (
+    Conv1dLSTM,
+    Conv2dGRU,
+    Conv2dLSTM,
+    Conv2dPeepholeLSTM,
+    Conv2dRNN,
+    Conv3dGRU,
+    ConvRNNCellBase,
+    _fused,
+)
+from convrnn_zoo.layers._fused import Buffers, convolve_inputs, fused_convs
 from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU
 from tests.helpers.layers.comparison import VARIANTS, assert_same, outcomes
@@ -131,3 +141,52 @@ def test_gates_are_joined_where_the_zeros_of_the_joint_weight_cost_less_than_a_c
     rnn = Conv2dGRU(*sizes, 3)
     convs = fused_convs(rnn, rnn._weights("_l0", sizes[1]), n * pixels, lambda *args: args)
     assert len(convs) == count
+
+
+WIDE = [
+    (Conv2dRNN, {}, (4, 2, 24, 3, 3)),
+    (Conv2dLSTM, {"learn_initial_state": True}, (4, 2, 24, 3, 3)),
+    (Conv2dPeepholeLSTM, {"bidirectional": True}, (4, 2, 24, 3, 3)),
+    (Conv2dGRU, {"bidirectional": True, "variational_dropout": 0.5}, (4, 2, 24, 3, 3)),
+    (Conv2dGRU, {"reset_after": False, "padding_mode": "circular"}, (4, 2, 24, 3, 3)),
+    (Conv1dLSTM, {"bias": False}, (3, 2, 24, 4)),
+    (Conv3dGRU, {"num_layers": 2}, (3, 1, 24, 2, 2, 2)),
+]
+"""Layers whose weights have more values for a row of gates than the maps of all steps have pixels."""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize(("layer", "options", "shape"), WIDE)
+def test_convolving_the_inputs_of_all_steps_changes_no_value(
+    layer: Any, options: Any, shape: Any, checkpointed: bool, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    rnn, x = layer(24, 16, 3, **options), torch.randn(shape, requires_grad=True)
+    rnn.grad_checkpointing = checkpointed
+    lengths = [shape[0] - i for i in range(shape[1])]
+
+    def run() -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        output, state = rnn(pack_padded_sequence(x, lengths) if packed else x)
+        output = output.data if packed else output
+        values = [output, *(state if isinstance(state, tuple) else (state,))]
+        return [*values, *torch.autograd.grad(sum(v.sin().sum() for v in values), [x, *rnn.parameters()])]
+
+    calls = []
+    monkeypatch.setattr(_fused, "convolve_inputs", lambda *a, **k: calls.append(1) or convolve_inputs(*a, **k))
+    expected = run()
+    assert not calls  # the weights are small
+    monkeypatch.setattr(_fused, "LARGE_VALUES", 0)
+    torch.testing.assert_close(run(), expected)
+    assert len(calls) == rnn.num_layers
+
+
+def test_weights_of_the_input_that_do_not_learn_have_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fused, "LARGE_VALUES", 0)
+    rnn = Conv2dGRU(24, 16, 3)
+    rnn.weight_ih_l0.requires_grad_(False)
+    rnn.bias_ih_l0.requires_grad_(False)
+    rnn(torch.randn(4, 1, 24, 3, 3))[0].sin().sum().backward()
+    assert rnn.weight_ih_l0.grad is None
+    assert rnn.weight_hh_l0.grad.abs().sum() > 0

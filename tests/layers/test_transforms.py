@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM, Conv2dMinGRU
+from convrnn_zoo.layers import Conv1dGRU, Conv2dGRU, Conv2dLSTM, Conv2dMinGRU, _fused
 from tests.helpers.layers.comparison import VARIANTS
 from tests.helpers.layers.oracles import case_id, space
 from tests.helpers.registry import slow_unless
@@ -130,3 +130,17 @@ def test_layers_with_checkpoints_are_differentiated_by_torch_func(options):
     expected = grad(lambda x: rnn(x)[0].sum())(x)
     rnn.grad_checkpointing = True
     torch.testing.assert_close(grad(lambda x: rnn(x)[0].sum())(x), expected)
+
+
+@BY_TORCH
+def test_derivatives_of_layers_that_convolve_all_inputs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of second order, in forward mode, and per sequence."""
+    monkeypatch.setattr(_fused, "LARGE_VALUES", 0)
+    torch.manual_seed(0)
+    rnn = Conv1dGRU(4, 2, 3, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(2, 1, 4, 3, dtype=torch.float64, requires_grad=True)
+    assert _fused.reads_weights_longest(x, rnn.weight_ih_l0)
+    assert torch.autograd.gradgradcheck(lambda x: rnn(x)[0], x)
+    assert torch.autograd.gradcheck(lambda x: rnn(x)[0], x, check_forward_ad=True, check_batched_grad=True)
+    xs = torch.stack([x.detach(), 2 * x.detach()])
+    torch.testing.assert_close(torch.vmap(lambda x: rnn(x)[0])(xs), torch.stack([rnn(x)[0] for x in xs]))
