@@ -16,6 +16,8 @@ CLASSES = {
     "phydnet": ("PhyDNet_Model", 0, 4),
 }
 """Maps our name to the class, the width of its four layers and the patch size of its Moving MNIST configuration."""
+OPTIONS = {"mau": {"tau": 5, "cell_mode": "normal", "model_mode": "normal"}}
+"""Configuration of some classes that their weights do not contain."""
 
 
 class OpenSTL(nn.Module):
@@ -36,9 +38,7 @@ class OpenSTL(nn.Module):
             aft_seq_length=horizon,
             total_length=inputs + horizon,
             sr_size=4,
-            tau=5,
-            cell_mode="normal",
-            model_mode="normal",
+            **OPTIONS["mau"],
             reverse_scheduled_sampling=0,
             device="cpu",
         )

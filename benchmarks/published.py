@@ -24,22 +24,32 @@ from convrnn_zoo import create_model, interop
 
 from .measure import CLOCKS, TASKS, interleaved
 from .memory import in_a_fresh_process, rise
-from .openstl import CLASSES, OpenSTL
+from .openstl import CLASSES, OPTIONS, OpenSTL
 from .peers import load_file
 
 
 class Published(NamedTuple):
-    """Configuration of one measurement: input frames, forecast frames, map size and the original network."""
+    """Configuration of one measurement: input frames, forecast frames, map size and the original network.
+
+    A network without forecasts, which returns a map for each frame, has the horizon 0.
+    """
 
     inputs: int
     horizon: int
     size: int
     original: Callable[[Path, int, int], nn.Module]
-    """Builds the original from a checkout, a size and a horizon. It takes frames ``(1, T, 1, H, W)``."""
+    """Builds the original from a checkout, a size and a horizon. It takes frames ``(1, T, C, H, W)``."""
     source: str
     """Name of the converter."""
     options: Mapping[str, Any] = MappingProxyType({})
     """Options of the converter that the weights do not determine."""
+    model: Mapping[str, Any] = MappingProxyType({})
+    """Options of our network."""
+    channels: int = 1
+
+    def horizons(self) -> dict[str, Any]:
+        """Returns the option `horizon` of networks that forecast."""
+        return {"horizon": self.horizon} if self.horizon else {}
 
 
 class IRENE(nn.Module):
@@ -80,11 +90,55 @@ class DGMR(nn.Module):
         return self.model(x)
 
 
+class E2VID(nn.Module):
+    """Original recurrent network with the configuration of its published weights, applied frame by frame."""
+
+    def __init__(self, directory: Path, size: int, horizon: int) -> None:
+        super().__init__()
+        sys.path.insert(0, str(directory))
+        config = {"num_bins": 5, "num_encoders": 3, "norm": "BN", "use_upsample_conv": True}
+        self.model = importlib.import_module("model.model").E2VIDRecurrent(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns an image for each voxel grid."""
+        for part in self.model.modules():
+            if hasattr(part, "zero_tensors"):
+                part.zero_tensors = {}  # made in inference mode, training cannot read them
+        images, state = [], None
+        for grid in x.unbind(1):
+            image, state = self.model(grid, state)
+            images.append(image)
+        return torch.stack(images, 1)
+
+
+class DigitalTyphoon(nn.Module):
+    """Original network, which forecasts one frame, with random peephole weights in place of zeros."""
+
+    def __init__(self, directory: Path, size: int, horizon: int) -> None:
+        super().__init__()
+        sys.path.insert(0, str(directory / "forecasting"))
+        original = importlib.import_module("ConvLSTM.Seq2Seq").Seq2Seq
+        self.model = original(1, 128, 3, 1, "relu", (size, size), 3)
+        for name, weight in self.model.named_parameters():
+            if ".W_c" in name:
+                nn.init.normal_(weight, std=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the forecast."""
+        return self.model(x.transpose(1, 2)).unsqueeze(1)
+
+
 NETWORKS = {
     "convgru_irene": Published(6, 12, 64, lambda path, _, horizon: IRENE(path, horizon), "irene"),
     "dgmr": Published(4, 18, 64, DGMR, "dgmr"),
+    "e2vid": Published(8, 0, 128, E2VID, "e2vid", {"final_activation": "sigmoid"}, channels=5),
+    "convlstm_digital_typhoon": Published(
+        12, 1, 64, DigitalTyphoon, "digital_typhoon", model=MappingProxyType({"img_size": 64})
+    ),
     **{
-        name: Published(4, 4, 64, partial(OpenSTL, name), "openstl", {"patch_size": patch_size})
+        name: Published(
+            4, 4, 64, partial(OpenSTL, name), "openstl", {"patch_size": patch_size, **OPTIONS.get(name, {})}
+        )
         for name, (_, _, patch_size) in CLASSES.items()
     },
 }
@@ -96,7 +150,7 @@ def build_network(name: str, implementation: str, directory: Path | None) -> Cal
     case = NETWORKS[name]
     if implementation == "original" and directory is not None:
         return case.original(directory, case.size, case.horizon).eval()
-    model = create_model(name, horizon=case.horizon).eval()
+    model = create_model(name, **case.horizons(), **case.model).eval()
     model.set_grad_checkpointing(implementation == "recomputing")
     return model
 
@@ -104,14 +158,15 @@ def build_network(name: str, implementation: str, directory: Path | None) -> Cal
 def frames(name: str) -> Tensor:
     """Returns the input frames of a network."""
     case = NETWORKS[name]
-    return torch.rand(1, case.inputs, 1, case.size, case.size, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, case.inputs, case.channels, case.size, case.size, generator=generator)
 
 
 def difference(name: str, directory: Path) -> float:
     """Returns the largest difference from the original's output, divided by the standard deviation of that output."""
     original: Any = build_network(name, "original", directory)
     case, state = NETWORKS[name], original.model.state_dict()
-    ours = interop.load(case.source, state, horizon=case.horizon, **case.options).eval()
+    ours = interop.load(case.source, state, **case.horizons(), **case.options).eval()
     x = frames(name)
     with torch.no_grad():
         theirs = original(x)

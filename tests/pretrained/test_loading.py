@@ -216,7 +216,6 @@ def headless(state):
     return state
 
 
-@pytest.mark.sampled("record")
 @RECORDS
 @pytest.mark.parametrize(
     ("change", "message"),
