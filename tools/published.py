@@ -107,7 +107,8 @@ def published_speed(page: str) -> str:
                 rows.append((f"`{name}`{suffix}", *seconds, f"{network['peak'][implementation] / 2**20:,.0f}"))
     machine = result["machine"]
     cases = "; ".join(
-        f"`{name}` {n['inputs']} frames of {n['size']}²" + (f" to {n['horizon']}" if n["horizon"] else "")
+        f"`{name}` {n['inputs']} frames of {n['size']}²"
+        + (f" to {n['horizon']}" if n["horizon"] else "")
         + (f" ({n['rounds']} runs)" if "rounds" in n else "")
         for name, n in result["networks"].items()
     )
