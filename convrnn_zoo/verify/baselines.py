@@ -2,7 +2,7 @@
 
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._extras import need, need_pyproj, quiet
-from ..data import CroppedSequences
+from ..data import CroppedSequences, Frames
 from ..values.preprocessing import Encoding
 from ..values.steps import Step, mean_minutes
 from ..values.units import is_rain
@@ -25,6 +25,8 @@ DRY, DRIEST, THRESHOLD_DECIBELS = -15.0, 0.1, -10.0
 """Value of dry pixels in dB, and the lowest rain rate in mm/h and in dB, as in pysteps' examples."""
 CASCADE_LEVELS, ANVIL_RADIUS = 6, 25
 """Number of scales of S-PROG, ANVIL and STEPS, and radius of ANVIL's windows in pixels."""
+READ = 64
+"""Number of frames that a climatology reads at once."""
 MIN_EDGE, MIN_WET = 32, 0.001
 """Smallest edge of a map in pixels, and smallest fraction of wet pixels, that pysteps' methods read reliably."""
 
@@ -245,6 +247,23 @@ def name_seasons(dates: Sequence[Any], step: Step) -> list[str]:
     return [date.strftime(form).replace("02-29", "02-28") for date in dates]
 
 
+def sum_seasons(files: Iterable[Frames], step: Step, thresholds: Sequence[float] = ()) -> dict[str, Tensor]:
+    """Returns the sums of :func:`count_values` over the frames of each season, by their :func:`name_seasons`."""
+    sums: dict[str, Tensor] = {}
+    for frames in files:
+        keys = name_seasons(frames.dates, step)
+        for start in range(0, len(frames), READ):
+            for key, frame in zip(keys[start:], frames.read(start, start + READ), strict=False):
+                sums[key] = sums.get(key, 0) + count_values(frame, thresholds)
+    return sums
+
+
+def count_values(frame: Tensor, thresholds: Sequence[float] = ()) -> Tensor:
+    """Returns a frame as summands of means: whether each value is known, the values, whether they reach thresholds."""
+    known = frame.isfinite()
+    return torch.stack([known, frame.where(known, 0), *((frame >= t) & known for t in thresholds)]).double()
+
+
 class Climatology:
     """Forecasts the mean of the training frames of the same month, day of the year or time of the day, at each pixel.
 
@@ -255,13 +274,11 @@ class Climatology:
 
     def __init__(self, train: CroppedSequences, test: CroppedSequences, step: Step) -> None:
         self.test, self.step = test, step
-        keys = [key for frames in train.files for key in name_seasons(frames.dates, step)]
-        frames = torch.cat([f.read() for f in train.files])
-        frames = frames.masked_fill(frames.isinf(), torch.nan)
-        pixel, whole = frames.nanmean(0), frames.nanmean((0, -2, -1))[:, None, None]
-        pixel = torch.where(pixel.isnan(), whole, pixel)
-        means = {key: frames[[other == key for other in keys]].double().nanmean(0) for key in set(keys)}
-        self.means = {key: torch.where(mean.isnan(), pixel, mean).float() for key, mean in means.items()}
+        sums = sum_seasons(train.files, step)
+        number, total = torch.stack(list(sums.values())).sum(0)
+        whole = total.sum((-2, -1), keepdim=True) / number.sum((-2, -1), keepdim=True)
+        pixel = torch.where(number > 0, total / number, whole)
+        self.means = {key: torch.where(n > 0, values / n, pixel).float() for key, (n, values) in sums.items()}
 
     def __call__(self, sampled: Tensor, horizon: int) -> Tensor:
         """Returns the forecasts ``(N, horizon, C, H, W)`` of sequences that are sampled by their numbers."""

@@ -1,8 +1,9 @@
 """Scores of the forecasts of an archive by month and lead time."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +23,13 @@ from ...values.preprocessing import Encoding, Variable
 from ...values.steps import TOLERANCE
 from ...values.units import is_rain
 from ...verify import Scores, finite
-from ...verify.baselines import name_seasons
+from ...verify.baselines import count_values, name_seasons, sum_seasons
 from ...verify.evaluation import TargetScores
-from ...verify.metrics import BrierScores
 from ..run import open_source
 from .store import ISSUE, MISSING, OPEN, open_store
 
 TOTAL = "all months"
 """Name of the scores over all issue times."""
-READ = 64
-"""Number of frames that the climatology reads at once."""
 
 
 class ArchiveScores(NamedTuple):
@@ -52,46 +50,6 @@ class ArchiveScores(NamedTuple):
         return json.dumps(finite(months), indent=2, ensure_ascii=False) + "\n"
 
 
-class OtherYears:
-    """Climatology: mean of the other frames of the same month, day of the year or time of the day, at each pixel.
-
-    A frame is compared with the mean without itself, that is of other years or days. Frames more than 27 days apart are
-    averaged by month, those at least a day apart by day, and others by time of day. The frequencies of reaching
-    `thresholds` are computed as well.
-    """
-
-    def __init__(self, frames: Frames, thresholds: Sequence[float]) -> None:
-        self.thresholds, self.keys = thresholds, name_seasons(frames.dates, frames.step or 1440.0)
-        self.is_defined = min(Counter(self.keys).values()) > 1
-        self.sums: dict[str, Tensor] = {}
-        for start in range(0, len(frames) if self.is_defined else 0, READ):
-            for key, frame in zip(self.keys[start:], frames.read(start, start + READ), strict=False):
-                self.sums[key] = self.sums.get(key, 0) + self._expand(frame)
-
-    def _expand(self, frame: Tensor) -> Tensor:
-        """Returns the number of values at each pixel, the values, and whether they reach each threshold."""
-        known = frame.isfinite()
-        parts = [known, frame.where(known, 0), *((frame >= t) & known for t in self.thresholds)]
-        return torch.stack([part.double() for part in parts])
-
-    def __call__(self, frames: Tensor, numbers: Sequence[int]) -> Tensor:
-        """Returns the mean and the frequencies ``(1 + K, T, C, H, W)`` for frames of the observations."""
-        means = torch.full((1 + len(self.thresholds), *frames.shape), torch.nan)
-        for t, number in enumerate(numbers):
-            if number >= 0:
-                count, *sums = self.sums[self.keys[number]] - self._expand(frames[t])
-                means[:, t] = torch.stack(sums) / count
-        return means
-
-
-Pair = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
-"""Observation at the valid times of an issue time, with what each method forecasts of it.
-
-The truth ``(T, C, H, W)`` is NaN where the forecast or the last frame is unknown. Members are ``(M, T, C, H, W)`` by
-method, one for methods that make one forecast; probabilities are ``(K, T, C, H, W)``.
-"""
-
-
 class Target:
     """One forecast variable of a store, the observations that it is compared with, and its scores.
 
@@ -101,76 +59,78 @@ class Target:
     def __init__(
         self, data: Any, name: str, archive: Any, settings: Any, thresholds: Sequence[float] | None, is_only: bool
     ) -> None:
-        self.data, self.forecast, self.probabilities = data, data.get(name), data.get(f"{PROBABILITY}{name}")
-        like = self.probabilities if self.forecast is None else self.forecast
-        unit = str(like.attrs.get("units", "")) if self.forecast is not None else settings["unit"]
-        self.frames = open_observations(archive, name, unit, settings["read"])
-        self.flips = find_flips(self.frames, like)
-        self.target = Encoding(unit=unit) if is_only else Variable(name=name, unit=unit)
-        self.levels = [] if self.probabilities is None else self.probabilities[THRESHOLD].values.tolist()
-        self.climatology = OtherYears(self.frames, self.levels)
-        self.thresholds = (RAIN_THRESHOLDS if is_rain(unit) else ()) if thresholds is None else thresholds
-        self.are_quantiles = settings["members_are_quantiles"]
-        self.has_members = self.forecast is not None and MEMBER in self.forecast.dims
-        self.scores: dict[tuple[str, str], TargetScores] = {}
-        self.briers: dict[tuple[str, str], BrierScores] = {}
-
-    def read(self, issue: int) -> Pair:
-        """Reads the forecast from an issue time and the observations, which may be off by the tolerance of steps."""
-        one, step = self.data.isel({ISSUE: issue}), self.frames.step
-        observed = need("pandas", "archive").Index(self.frames.minutes)
+        self.variables = {MEMBER: data.get(name), THRESHOLD: data.get(f"{PROBABILITY}{name}")}
+        forecast, probabilities = self.variables.values()
+        unit = settings["unit"] if forecast is None else str(forecast.attrs.get("units", ""))
+        self.frames = frames = open_observations(archive, name, unit, settings["read"])
+        self.flips = find_flips(frames, probabilities if forecast is None else forecast)
+        self.levels = [] if probabilities is None else probabilities[THRESHOLD].values.tolist()
+        self.keys, step = name_seasons(frames.dates, frames.step or 1440.0), frames.step
+        has_others = min(Counter(self.keys).values()) > 1
+        self.sums = sum_seasons([frames], step or 1440.0, self.levels) if has_others else {}
         slack = max(TOLERANCE * step, 1e-3) if isinstance(step, int | float) else 1e-3
-        minutes = to_minutes(numpy.append(one[ISSUE].values, one["time"].values))
-        numbers = observed.get_indexer(minutes, method="nearest", tolerance=slack).tolist()
+        times = numpy.column_stack([data[ISSUE].values, data["time"].values])
+        observed = need("pandas", "archive").Index(frames.minutes)
+        numbers = observed.get_indexer(to_minutes(times.ravel()), method="nearest", tolerance=slack)
+        self.numbers = numbers.reshape(times.shape).tolist()
+        chosen = (RAIN_THRESHOLDS if is_rain(unit) else ()) if thresholds is None else thresholds
+        kind = "quantiles" if settings["members_are_quantiles"] else "random"
+        create = partial(
+            TargetScores,
+            Encoding(unit=unit) if is_only else Variable(name=name, unit=unit),
+            slice(None),
+            None,
+            chosen,
+            data.sizes[LEAD_TIME],
+            kind if forecast is not None and MEMBER in forecast.dims else None,  # type: ignore[arg-type]
+            levels=self.levels,
+        )
+        self.scores: dict[tuple[str, str], TargetScores] = defaultdict(create)
+
+    def add(self, issue: int, months: Sequence[str]) -> bool:
+        """Adds an issue time to the scores of some months, and returns whether there are observations.
+
+        Each method has members ``(M, T, C, H, W)`` and probabilities ``(K, T, C, H, W)``, of which a store may have
+        none. Pixels that are unknown in the last frame or in the forecast are not scored.
+        """
         blank = torch.full((self.frames.channels, *self.frames.size), torch.nan)
-        last, *maps = (blank if i < 0 else self.frames.read(i, i + 1)[0] for i in numbers)
+        last, *maps = (blank if i < 0 else self.frames.read(i, i + 1)[0] for i in self.numbers[issue])
         truth = torch.stack(maps)
-        others = {"last frame": torch.stack([last, *((last >= t).float() for t in self.levels)])}
-        others = {name: x[:, None].expand(-1, *truth.shape) for name, x in others.items()}
-        if self.climatology.is_defined:
-            others["climatology"] = self.climatology(truth, numbers[1:])
-        truth = truth.masked_fill(last.isnan(), torch.nan)
-        members, probabilities = {}, {}
-        if self.forecast is not None:
-            members = {"forecast": self._values(self.forecast, issue, MEMBER)}
-            members |= {name: x[:1] for name, x in others.items()}
-        if self.probabilities is not None:
-            probabilities = {"forecast": self._values(self.probabilities, issue, THRESHOLD)}
-            probabilities |= {name: x[1:] for name, x in others.items()}
-        for forecasts in filter(None, (members, probabilities)):
-            truth = truth.masked_fill(forecasts["forecast"].isnan().any(0), torch.nan)
-        return truth, members, probabilities
+        others = {"last frame": torch.stack([last, *((last >= t).float() for t in self.levels)])[:, None]}
+        if self.sums:
+            others["climatology"] = self.average_others(truth, self.numbers[issue][1:])
+        forecast = [read_maps(v, dim, issue, truth).flip(self.flips) for dim, v in self.variables.items()]
+        methods = {"forecast": forecast}
+        for name, x in others.items():
+            x = x.expand(-1, *truth.shape)
+            methods[name] = [x[:1] if len(forecast[0]) else x[:0], x[1:]]
+        truth = truth.masked_fill(torch.cat([last.expand(1, *truth.shape), *forecast]).isnan().any(0), torch.nan)
+        for month in months:
+            for name, (members, probabilities) in methods.items():
+                known = torch.where(truth.isnan(), 0, members)
+                self.scores[month, name].add(known.mean(0)[None], truth[None], known[:, None], probabilities[:, None])
+        return bool(truth.isfinite().any())
 
-    def _values(self, variable: Any, issue: int, first: str) -> Tensor:
-        """Returns the values ``(first, T, C, H, W)`` of a variable at an issue time."""
-        one = variable.isel({ISSUE: issue})
-        one = one if first in one.dims else one.expand_dims(first)
-        values = torch.from_numpy(one.transpose(first, LEAD_TIME, ...).values).flip(self.flips)
-        return values if values.dim() == 5 else values.unsqueeze(-3)
+    def average_others(self, frames: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Returns the means of the other frames of the season, and how often they reach the levels.
 
-    def add(self, month: str, pair: Pair) -> None:
-        """Adds the maps of one issue time to the scores of a month."""
-        truth, forecasts, probabilities = pair
-        horizon = len(truth)
-        kind: Any = None if not self.has_members else "quantiles" if self.are_quantiles else "random"
-        for method, members in forecasts.items():
-            if (month, method) not in self.scores:
-                settings: Any = (self.target, slice(None), None, self.thresholds, horizon, kind)
-                self.scores[month, method] = TargetScores(*settings)
-            maps = torch.where(truth.isnan(), 0, members)
-            self.scores[month, method].add(maps.mean(0)[None], truth[None], maps[:, None])
-        for method, shares in probabilities.items():
-            briers = self.briers.setdefault((month, method), BrierScores(self.levels, horizon))
-            count = len(forecasts["forecast"]) if method == "forecast" and kind == "random" else 0
-            for threshold, probability in zip(self.levels, shares, strict=True):
-                briers.add(threshold, probability[None], truth[None], count)
+        `frames` have these `numbers`, -1 if they do not exist. A frame is thus compared with other years or days.
+        """
+        means = torch.full((1 + len(self.levels), *frames.shape), torch.nan)
+        for t, i in enumerate(numbers):
+            if i >= 0:
+                count, *sums = self.sums[self.keys[i]] - count_values(frames[t], self.levels)
+                means[:, t] = torch.stack(sums) / count
+        return means
 
-    def result(self, month: str, method: str) -> dict[str, list[float]]:
-        """Returns each score of a method in a month by lead time."""
-        name, key = getattr(self.target, "name", ""), (month, method)
-        briers = self.briers[key].scores(self.target.unit) if self.briers else {}
-        scores = self.scores[key].scores() if self.scores else {}
-        return {**{f"{k} of {name}" if name else k: v for k, v in briers.items()}, **scores}
+
+def read_maps(variable: Any, dim: str, issue: int, like: Tensor) -> Tensor:
+    """Returns the values ``(dim, T, C, H, W)`` of a variable at an issue time; none of the shape of `like` for None."""
+    if variable is None:
+        return like.new_empty(0, *like.shape)
+    one = variable.isel({ISSUE: issue})
+    one = one if dim in one.dims else one.expand_dims(dim)
+    return torch.from_numpy(one.transpose(dim, LEAD_TIME, ...).values).reshape(-1, *like.shape)
 
 
 def score_archive(
@@ -206,18 +166,19 @@ def score_archive(
     counts: Counter[str] = Counter()
     with progress_bar("scores", progress, iterable=data[MISSING].notnull().values.nonzero()[0].tolist()) as bar:
         for i in bar:
-            pairs = [target.read(i) for target in targets]
-            for month in (months[i], TOTAL) if any(truth.isfinite().any() for truth, *_ in pairs) else ():
-                counts[month] += 1
-                for target, pair in zip(targets, pairs, strict=True):
-                    target.add(month, pair)
+            observed = [target.add(i, (months[i], TOTAL)) for target in targets]
+            if any(observed):
+                counts.update((months[i], TOTAL))
     if not counts:
-        observed = targets[0].frames.path
-        raise ValueError(f"{observed} has no frame at a valid time of {path}; pass the frames of the same period")
+        raise ValueError(
+            f"{targets[0].frames.path} has no frame at a valid time of {path}; pass the frames of the same period"
+        )
     months = [*sorted(counts.keys() - {TOTAL}), TOTAL]
-    methods = ["forecast", "last frame", *["climatology"] * all(t.climatology.is_defined for t in targets)]
+    methods = ["forecast", "last frame", *["climatology"] * all(t.sums for t in targets)]
     by_month = {
-        month: {method: {k: v for one in targets for k, v in one.result(month, method).items()} for method in methods}
+        month: {
+            method: {k: v for t in targets for k, v in t.scores[month, method].scores().items()} for method in methods
+        }
         for month in months
     }
     return ArchiveScores(by_month, {month: counts[month] for month in months})
@@ -225,19 +186,10 @@ def score_archive(
 
 def open_observations(archive: Any, name: str, unit: str, read: Any) -> Frames:
     """Opens the observations of a variable with the options `read` of the forecasts."""
-    stored = {v[0]: v for v in read["variables"]}
-    options = ReadOptions(
-        variable=name,
-        variable_optional=True,
-        unit=unit,
-        dims=read["dims"],
-        sel=read["sel"],
-        step=read["step"],
-        fill_value=stored[name][2] if name in stored else read["fill_value"],
-        coarsen=read["coarsen"],
-        rain_relation=tuple(read["rain_relation"]),
-        channels=read["channels"],
-    )
+    fills = {v["name"]: v["fill_value"] for v in read["variables"]}
+    same: Any = {key: read[key] for key in ("dims", "sel", "step", "coarsen", "rain_relation", "channels")}
+    fill_value = fills.get(name, read["fill_value"])
+    options = ReadOptions(variable=name, variable_optional=True, unit=unit, fill_value=fill_value, **same)
     frames = open_source(archive, options)
     if not frames.dates:
         raise ValueError(f"{frames.path} states no dates; pass frames that do")

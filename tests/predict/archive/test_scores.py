@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import convrnn_zoo
 from convrnn_zoo.predict.archive import forecast_archive, score_archive
 from convrnn_zoo.predict.archive.store import OPEN
 from tests.helpers.command_line import run
@@ -92,6 +93,19 @@ def test_the_climatology_is_the_mean_of_the_other_years(tmp_path):
 def save(data, folder):
     data.to_netcdf(folder / "months.nc")
     return folder / "months.nc"
+
+
+def test_targets_with_names_have_their_own_scores(tmp_path):
+    data = rain().assign(snow=rain()["rain"] / 2)
+    data["snow"].attrs = data["rain"].attrs
+    model = network(in_chans=2)
+    variables = [convrnn_zoo.Variable(name=name, unit="mm/h") for name in ("rain", "snow")]
+    model.preprocessing = convrnn_zoo.Preprocessing(step=5.0, inputs=2, horizon=3, variables=tuple(variables))
+    store = forecast_archive(model, data, tmp_path / "f.zarr", every=10)
+    scores = score_archive(tmp_path / "f.zarr", data).by_month["all months"]["forecast"]
+    for name in ("rain", "snow"):
+        error = store[name].isel(lead_time=0).values - data[name].sel(time=store["time"].isel(lead_time=0)).values
+        assert scores[f"MSE of {name}"][0] == pytest.approx((error**2).mean(), rel=1e-5)
 
 
 @pytest.mark.slow
