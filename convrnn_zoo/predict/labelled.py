@@ -95,11 +95,16 @@ def drop_unstorable_attrs(dataset: Any) -> tuple[Any, list[str]]:
     return dataset, dropped
 
 
-def without_fill_values(dataset: Any) -> Any:
-    """Returns a Dataset whose coordinates are written without ``_FillValue``, which CF forbids for them."""
+def with_cf_encoding(dataset: Any) -> Any:
+    """Returns a Dataset that is written by the CF conventions: coordinates have no ``_FillValue``.
+
+    The map projection is in the encoding of the variables, so that xarray does not list it as a coordinate.
+    """
     dataset = dataset.copy()
     for coordinate in dataset.coords.values():
         coordinate.encoding = {**coordinate.encoding, "_FillValue": None}
+    for variable in dataset.data_vars.values():
+        variable.encoding |= {k: variable.attrs.pop(k) for k in ("grid_mapping",) if k in variable.attrs}
     return dataset
 
 
@@ -115,9 +120,7 @@ def write_dataset(dataset: Any, path: Path) -> None:
 
     A warning lists attributes that NetCDF cannot hold, and that are left out.
     """
-    dataset = without_fill_values(dataset)
-    for variable in dataset.data_vars.values():  # so that xarray does not list the map projection as a coordinate
-        variable.encoding |= {k: variable.attrs.pop(k) for k in ("grid_mapping",) if k in variable.attrs}
+    dataset = with_cf_encoding(dataset)
     if path.suffix == ".zarr":
         need("zarr", "zarr")
         if path.exists():

@@ -1,7 +1,8 @@
 """Figures of frames (input, truth, forecast, difference), of ensembles, of scores by lead time, and of losses."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,10 @@ FIGURES = (".png", ".svg")
 """Suffixes of figures."""
 
 
+Rows = Mapping[str, Mapping[int, Tensor]]
+"""Frames ``(H, W)`` by their numbers, by the titles of the rows of a figure."""
+
+
 class Panels(NamedTuple):
     """Frames of one sequence to plot: input, forecast and optional truth, ``(T, C, H, W)`` in the units of the targets.
 
@@ -46,45 +51,45 @@ class Panels(NamedTuple):
 
     def label(self, i: int) -> str:
         """Returns the title of frame `i`, counted from the first input frame."""
-        return self.labels[i] if i < len(self.labels) else format_lead_time(i + 1 - len(self.inputs), self.step)
+        return title_frame(i, self.labels, self.step, len(self.inputs))
 
-    def split(self, values: Preprocessing, heading: str) -> Iterator[tuple["Panels", Encoding, str]]:
-        """Yields the frames ``(T, H, W)`` of each target, its encoding and a heading with its name."""
-        for i, (target, title) in enumerate(name_targets(values, heading)):
-            frames: Any = (self.inputs, self.forecast, self.truth)
-            parts: Any = [None if x is None else shown_channel(x, i, target) for x in frames]
-            yield self._replace(inputs=parts[0], forecast=parts[1], truth=parts[2]), target, title
+    def split(self, values: Preprocessing, heading: str) -> Iterator[tuple[Encoding, str, Rows, dict[str, Any]]]:
+        """Yields the encoding of each target, a heading, its rows, and the ranges of :func:`draw_frames`.
 
-    def rows(self) -> dict[str, dict[int, Tensor]]:
-        """Returns the rows of one target by title. A row maps frame numbers (0: first input) to frames ``(H, W)``."""
-        known = len(self.inputs)
-        inputs, forecast = dict(enumerate(self.inputs)), dict(enumerate(self.forecast, known))
-        if self.truth is None:
-            return {"input": inputs, "forecast": forecast}
-        truth = dict(enumerate(self.truth[: len(self.forecast)], known))
-        difference = {t: forecast[t] - frame for t, frame in truth.items()}
-        return {"input": inputs, "truth": truth, "forecast": forecast, DIFFERENCE: difference}
-
-    def ranges(self, scale: Encoding) -> dict[str, Any]:
-        """Returns the lowest and the highest value of the colors of one target, and its largest difference."""
-        truth = self.forecast if self.truth is None else self.truth
-        difference = (self.forecast[: len(truth)] - truth).nan_to_num(0, 0, 0).abs()
-        known = torch.cat([self.inputs.flatten(), truth.flatten()])
-        return {
-            "value_range": find_value_range(scale, known),
-            "max_difference": difference.max().item() if len(truth) else 0.0,
-        }
+        A row maps frame numbers (0: first input) to frames ``(H, W)``.
+        """
+        frames, first = (self.inputs, self.forecast, self.truth), len(self.inputs)
+        for target, title, inputs, forecast, truth in split_targets(values, heading, *frames):
+            rows, difference, truth = {}, torch.zeros(1), forecast if truth is None else truth[: len(forecast)]
+            if self.truth is not None:
+                difference = forecast[: len(truth)] - truth
+                rows = {"truth": truth, "forecast": forecast, DIFFERENCE: difference}
+            rows = {name: dict(enumerate(row, first)) for name, row in (rows or {"forecast": forecast}).items()}
+            yield (
+                target,
+                title,
+                {"input": dict(enumerate(inputs)), **rows},
+                {
+                    "value_range": find_value_range(target, torch.cat([inputs.flatten(), truth.flatten()])),
+                    "max_difference": difference.nan_to_num(0, 0, 0).abs().max().item() if difference.numel() else 0.0,
+                },
+            )
 
 
-def shown_channel(frames: Tensor, number: int, target: Encoding) -> Tensor:
-    """Returns the channel of a named target in frames ``(…, C, H, W)``, or the mean of channels without names."""
-    return frames.select(-3, number) if isinstance(target, Variable) else frames.mean(-3)
+def title_frame(i: int, labels: Sequence[str], step: Step | None, first: int = 0) -> str:
+    """Returns the title of frame `i`: its label, or by default its lead time, with `first` frames before it."""
+    return labels[i] if i < len(labels) else format_lead_time(i + 1 - first, step)
 
 
-def name_targets(values: Preprocessing, heading: str) -> list[tuple[Encoding, str]]:
-    """Returns the encoding of each target, and `heading` followed by the target's name if it has one."""
-    targets = values.target_variables
-    return [(t, f"{heading}: {t.name}".removeprefix(": ") if isinstance(t, Variable) else heading) for t in targets]
+def split_targets(values: Preprocessing, heading: str, *frames: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Yields the encoding of each target, a heading, and its channel of each of `frames` ``(…, C, H, W)``, or None.
+
+    The heading ends with the name of a target; channels without names are averaged.
+    """
+    for i, target in enumerate(values.target_variables):
+        is_named = isinstance(target, Variable)
+        title = f"{heading}: {target.name}".removeprefix(": ") if isinstance(target, Variable) else heading
+        yield target, title, *(x if x is None else x.select(-3, i) if is_named else x.mean(-3) for x in frames)
 
 
 def new_figure(width: float, height: float, heading: str = "", dpi: int = DPI) -> Any:
@@ -113,22 +118,21 @@ def choose_paints(
     probability = {"cmap": viridis, "vmin": 0, "vmax": 1}, {"label": "probability"}
     unit = f"[{scale.unit}]" if scale.unit else ""
     apart: dict[str, Any] = {"label": f"{DIFFERENCE} {unit}".strip()}
-    values: tuple[dict[str, Any], dict[str, Any]]
+    values: dict[str, Any]
     if is_rain(scale.unit):
         rain = colors.ListedColormap(RAIN_COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=UNKNOWN)
-        steps = colors.BoundaryNorm(RAIN_LEVELS, len(RAIN_COLOURS))
-        symmetric = colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)
-        bar: dict[str, Any] = {"ticks": RAIN_LEVELS, "format": format_tick, "extend": "both"}
-        values, difference = ({"cmap": rain, "norm": steps}, {"label": unit, **bar}), {"norm": symmetric}
+        values = {"cmap": rain, "norm": colors.BoundaryNorm(RAIN_LEVELS, len(RAIN_COLOURS))}
+        bar: dict[str, Any] = {"label": unit, "ticks": RAIN_LEVELS, "format": format_tick, "extend": "both"}
+        difference = {"norm": colors.SymLogNorm(0.5, vmin=-20, vmax=20, base=10)}
         apart |= {"ticks": (-10, -1, 0, 1, 10), "format": format_tick}
     else:
         low, high = value_range or (0.0, 1.0)
         colours = maps["plasma" if scale.unit else "gray"].with_extremes(bad=UNKNOWN if scale.unit else DRY)
-        values = {"cmap": colours, "vmin": low, "vmax": high}, {"label": unit or "brightness"}
+        values, bar = {"cmap": colours, "vmin": low, "vmax": high}, {"label": unit or "brightness"}
         end = max_difference or high - low
         difference = {"vmin": -end, "vmax": end}
-        apart |= {"ticks": need("matplotlib.ticker", "draw").MaxNLocator(4)}
-    return {"values": values, "difference": ({"cmap": signed, **difference}, apart), "probability": probability}
+        apart["ticks"] = need("matplotlib.ticker", "draw").MaxNLocator(4)
+    return {"values": (values, bar), "difference": ({"cmap": signed, **difference}, apart), "probability": probability}
 
 
 def format_tick(value: float, position: int) -> str:
@@ -137,7 +141,7 @@ def format_tick(value: float, position: int) -> str:
 
 
 def draw_frames(
-    rows: Mapping[str, Mapping[int, Tensor]],
+    rows: Rows,
     titles: Callable[[int], str],
     scale: Encoding,
     heading: str,
@@ -201,30 +205,37 @@ def spread_evenly(times: Sequence[int], most: int) -> list[int]:
     return [times[i] for i in torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()]
 
 
+def draw_strip(
+    parts: Iterable[tuple[Encoding, str, Rows, dict[str, Any]]],
+    titles: Callable[[int], str],
+    most: int = MANY,
+) -> Any:
+    """Returns one image of several targets: each has an encoding, a heading, rows and ranges of :func:`draw_frames`."""
+    figures = [draw_frames(rows, titles, scale, title, most, **ranges) for scale, title, rows, ranges in parts]
+    return stack_images(list(map(render, figures)))
+
+
 def strip(panels: Panels, values: Preprocessing, heading: str = "") -> Any:
     """Plots input, truth, forecast and difference of each target as one image, at most 12 frames in a row."""
-    parts = panels.split(values, heading)
-    return stack_images(
-        [render(draw_frames(p.rows(), p.label, scale, title, **p.ranges(scale))) for p, scale, title in parts]
-    )
+    return draw_strip(panels.split(values, heading), panels.label)
 
 
 def animate(panels: Panels, values: Preprocessing, heading: str = "") -> list[Any]:
     """Plots one image for each frame: truth, forecast and difference of each target next to each other."""
-    films = [_plot_motion(part, scale, title) for part, scale, title in panels.split(values, heading)]
+    films = [_plot_motion(panels, *part) for part in panels.split(values, heading)]
     return [stack_images(images) for images in zip(*films, strict=True)]
 
 
-def _plot_motion(panels: Panels, scale: Encoding, heading: str) -> list[Any]:
-    rows, images, figure = panels.rows(), [], None
-    unknown = torch.full_like(panels.forecast[0], torch.nan)
-    names = ("forecast",) if panels.truth is None else ("truth", "forecast", DIFFERENCE)
+def _plot_motion(panels: Panels, scale: Encoding, heading: str, rows: Rows, ranges: Any) -> list[Any]:
+    images, figure = [], None
+    unknown = torch.full(panels.forecast.shape[-2:], torch.nan)
     for t in range(len(panels.inputs) + len(panels.forecast)):
-        if (frame := rows["input"].get(t)) is not None:
+        frame, names = rows["input"].get(t), [name for name in rows if name != "input"]
+        if frame is not None:
             parts = [(DIFFERENCE, frame * 0) if name == DIFFERENCE else ("input", frame) for name in names]
         else:
             parts = [(name, rows[name].get(t, unknown)) for name in names]
-        figure = figure or side_by_side(parts, scale, heading, **panels.ranges(scale))
+        figure = figure or side_by_side(parts, scale, heading, **ranges)
         figure.suptitle(f"{heading}  {panels.label(t)}".strip(), fontsize=HEADING)
         for axis, (name, frame) in zip(figure.axes, parts, strict=False):  # further axes are legends
             axis.title.set_text(name)
@@ -256,14 +267,14 @@ def save_video(pictures: Sequence[Any], path: Path, milliseconds: int) -> None:
 def save_images(pictures: Sequence[Any], path: Path, milliseconds: int = 300) -> None:
     """Writes the first image as PNG, or all images as GIF or MP4, atomically. An MP4 needs the extra `video`."""
     check_suffix(path, (".png", ".gif", ".mp4"))
-    first, *others = pictures
+    options: dict[str, Any] = {}
+    if path.suffix == ".gif":
+        options = {"save_all": True, "append_images": pictures[1:], "duration": milliseconds, "loop": 0}
     with atomic_write(path) as temporary:
         if path.suffix == ".mp4":
             save_video(pictures, temporary, milliseconds)
-        elif path.suffix == ".gif":
-            first.save(temporary, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
         else:
-            first.save(temporary, "PNG")
+            pictures[0].save(temporary, path.suffix[1:].upper(), **options)
 
 
 def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: Step | None = None) -> None:
@@ -273,23 +284,25 @@ def draw_scores(evaluation: Evaluation, path: Path, heading: str, step: Step | N
     """
     unit, size = ("frames", 1.0) if step is None else time_unit(step)
     spacing = 1.0 if step is None or isinstance(step, str) else step / size
-    scores, reliability = evaluation.scores, evaluation.reliability
-    names = list(scores["forecast"])
-    count = len(names) + len(reliability)
-    columns = min(count, 4)
-    figure = new_figure(3.6 * columns, 2.8 * -(-count // columns), heading)
-    axes = [figure.add_subplot(-(-count // columns), columns, i + 1) for i in range(count)]
-    for axis, name in zip(axes, names, strict=False):
-        for method, by in scores.items():
-            axis.plot([t * spacing for t in range(1, len(by[name]) + 1)], by[name], marker=".", label=method)
-        axis.set_title(name, fontsize=10)
-        axis.set_xlabel(f"lead time in {unit}{'s' * isinstance(step, str)}", fontsize=8)
-    for axis, (threshold, diagram) in zip(axes[len(names) :], reliability.items(), strict=True):
-        axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
-        axis.plot(diagram["forecast"], diagram["observed"], marker=".")
-        axis.set_title(f"reliability, ≥ {threshold}", fontsize=10)
-        axis.set_xlabel("forecast probability", fontsize=8)
-    axes[0].legend(fontsize=8)
+    plots: list[tuple[str, str, dict[str, Any]]] = []  # of title, label of the axis, and lines
+    for name, values in evaluation.scores["forecast"].items():
+        times = [t * spacing for t in range(1, len(values) + 1)]
+        lines = {method: (times, by[name]) for method, by in evaluation.scores.items()}
+        plots.append((name, f"lead time in {unit}{'s' * isinstance(step, str)}", lines))
+    for threshold, diagram in evaluation.reliability.items():
+        lines = {"forecast": (diagram["forecast"], diagram["observed"]), "": ([0, 1], [0, 1])}
+        plots.append((f"reliability, ≥ {threshold}", "forecast probability", lines))
+    columns = min(len(plots), 4)
+    rows = -(-len(plots) // columns)
+    figure = new_figure(3.6 * columns, 2.8 * rows, heading)
+    for i, (title, label, lines) in enumerate(plots, 1):
+        axis = figure.add_subplot(rows, columns, i)
+        for method, line in lines.items():
+            style: dict[str, Any] = {"marker": "."} if method else {"color": "grey", "linewidth": 0.5}
+            axis.plot(*line, label=method, **style)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel(label, fontsize=8)
+    figure.axes[0].legend(fontsize=8)
     save_figure(figure, path)
 
 
@@ -303,11 +316,6 @@ def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
     axis.set(xlabel="updates", ylabel="loss")
     axis.legend(fontsize=8)
     save_figure(figure, path)
-
-
-def title_frames(labels: Sequence[str], values: Preprocessing) -> Callable[[int], str]:
-    """Returns a function of the titles of forecast frames: the `labels`, or by default their lead times."""
-    return labels.__getitem__ if labels else lambda t: format_lead_time(t + 1, values.step)
 
 
 def probability_title(threshold: float, unit: str) -> str:
@@ -329,12 +337,11 @@ def probability_strip(
     """
     if probabilities.dim() == 4:
         probabilities = probabilities.unsqueeze(1)
-    titles, images = title_frames(labels, values), []
-    for i, (scale, title) in enumerate(name_targets(values, heading)):
-        part = shown_channel(probabilities.transpose(1, 2), i, scale)
-        rows = {probability_title(p, scale.unit): dict(enumerate(part[:, k])) for k, p in enumerate(thresholds)}
-        images.append(render(draw_frames(rows, titles, scale, title, FEW)))
-    return stack_images(images)
+    parts = []
+    for scale, title, part in split_targets(values, heading, probabilities.transpose(1, 2)):
+        rows = {probability_title(t, scale.unit): dict(enumerate(part[:, k])) for k, t in enumerate(thresholds)}
+        parts.append((scale, title, rows, {}))
+    return draw_strip(parts, partial(title_frame, labels=labels, step=values.step), FEW)
 
 
 def ensemble_rows(members: Tensor, thresholds: Sequence[float], truth: Tensor | None, unit: str) -> dict[str, Tensor]:
@@ -371,10 +378,9 @@ def ensemble_strip(
     thresholds = (threshold,) if isinstance(threshold, int | float) else threshold
     if members.dim() == 4:
         members, truth = members.unsqueeze(2), None if truth is None else truth.unsqueeze(1)
-    titles, images = title_frames(labels, values), []
-    for i, (scale, title) in enumerate(name_targets(values, heading)):
-        part, observed = shown_channel(members, i, scale), None if truth is None else shown_channel(truth, i, scale)
+    parts = []
+    for scale, title, part, observed in split_targets(values, heading, members, truth):
         rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, thresholds, observed, scale.unit).items()}
-        value_range = find_value_range(scale, part if observed is None else observed)
-        images.append(render(draw_frames(rows, titles, scale, title, FEW, value_range=value_range)))
-    return stack_images(images)
+        ranges = {"value_range": find_value_range(scale, part if observed is None else observed)}
+        parts.append((scale, title, rows, ranges))
+    return draw_strip(parts, partial(title_frame, labels=labels, step=values.step), FEW)

@@ -43,7 +43,7 @@ def test_every_target_has_its_rows():
     one = Preprocessing(variables=weather.variables, targets=("rain",), step=60.0)
     inputs, forecast, truth = torch.rand(3, 2, 2, 8, 8).unbind()
     double, single = Panels(inputs, forecast, truth), Panels(inputs[:, 1:], forecast[:, 1:], truth[:, 1:])
-    assert [title for _, _, title in double.split(weather, "a")] == ["a: t2m", "a: rain"]
+    assert [title for _, title, *_ in double.split(weather, "a")] == ["a: t2m", "a: rain"]
     assert strip(double, weather).height == 2 * strip(single, one).height
     images = animate(double, weather)
     assert (len(images), images[0].height) == (4, 2 * animate(single, one)[0].height)
@@ -73,8 +73,8 @@ def test_lead_times_are_in_the_natural_unit(step, titles, tmp_path, monkeypatch)
 def test_channels_without_names_are_shown_together():
     frames = torch.zeros(2, 3, 8, 8)
     frames[:, 1, 2:5] = 1
-    ((panels, _, _),) = Panels(frames, frames).split(Preprocessing(lowest=0.0, highest=1.0), "")
-    assert panels.inputs.max() > 0
+    ((_, _, rows, _),) = Panels(frames, frames).split(Preprocessing(lowest=0.0, highest=1.0), "")
+    assert rows["input"][0].max() > 0
 
 
 def test_differences_are_scaled_by_the_differences_and_quantities_have_colours(monkeypatch):

@@ -1,5 +1,6 @@
 """Issue times of forecasts: which frames of an archive are the last that a forecast reads."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy
 from ..._extras import need
 from ..._hints import warn
 from ...data import Frames
-from ...values.labels.times import find_gaps
+from ...values.labels.times import find_gaps, to_utc
 from ...values.steps import TOLERANCE, TOLERATED, Step, describe_step
+
+_HAS_ZONE = re.compile(r"[T ]\d.*(Z|[+-][\d:]+)$")
 
 
 def find_issues(
@@ -50,15 +53,12 @@ def find_issues(
     issues = numpy.flatnonzero(within & complete)
     if not len(issues):
         between = f" from {period[0] or 'the first'} to {period[1] or 'the last'}" if any(period) else ""
-        spaced = f" {describe_step(step)} apart" if step else ""
-        after = f", and {ahead} after it" if ahead else ""
-        raise ValueError(
-            f"{frames.path}: no frame{between} ends {count} frames{spaced}{after}; pass other files or a lower --inputs"
-        )
-    if every is None:
-        return issues
-    if str(every).isdecimal() and int(every) > 0:
-        return issues[(issues - issues[0]) % int(every) == 0]
+        ends = f"ends {count} frames{f' {describe_step(step)} apart' if step else ''}"
+        ends += f", and {ahead} after it" if ahead else ""
+        raise ValueError(f"{frames.path}: no frame{between} {ends}; pass other files or a lower --inputs")
+    number = 1 if every is None else int(every) if str(every).isdecimal() else 0
+    if number:
+        return issues[(issues - issues[0]) % number == 0]
     if isinstance(every, int) or str(every).isdecimal() or frames.times is None or isinstance(step, str | None):
         raise ValueError(f"every must be a number of frames above 0 for {frames.path}, got {every!r}")
     return _find_multiples(frames, issues, step, every)
@@ -87,29 +87,20 @@ def _is_complete(gaps: Any, count: int, ahead: int) -> Any:
 
 def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
     """Returns for each frame whether its time is within a period."""
-    inside = numpy.zeros(len(frames), bool)
     if isinstance(period, str) or len(period) != 2:
         raise ValueError(f"period (--period) takes two dates, the first and the last, or None; got {period!r}")
-    if period[0] is None and period[1] is None:
-        return ~inside
+    inside = numpy.full(len(frames), tuple(period) == (None, None))
+    if inside.all():
+        return inside
     if not (dates := frames.dates):
         raise ValueError(f"period selects dates, which {frames.path} does not state; omit the option")
     numbers = need("xarray", "netcdf").DataArray(numpy.arange(len(frames)), {"time": dates}, ["time"])
     try:
-        inside[numbers.sel(time=slice(*map(_drop_zone, period)))] = True
+        inside[numbers.sel(time=slice(*(to_utc(str(t)) if _HAS_ZONE.search(str(t)) else t for t in period)))] = True
     except (ValueError, TypeError, KeyError) as e:
         got = ", ".join(map(str, period))
         raise ValueError(f"period takes dates such as 2020-06 or 2020-06-01T12:00, got {got}") from e
     return inside
-
-
-def _drop_zone(bound: Any) -> Any:
-    """Converts a date with a time zone to UTC. Others, which may be beginnings of dates, are returned as they are."""
-    try:
-        time = need("pandas", "archive").Timestamp(bound)
-    except (ValueError, TypeError):  # a date of another calendar
-        return bound
-    return time.tz_convert(None) if getattr(time, "tz", None) else bound  # NaT has none
 
 
 def _find_multiples(frames: Frames, issues: Any, step: float, every: Any) -> Any:
@@ -118,8 +109,7 @@ def _find_multiples(frames: Frames, issues: Any, step: float, every: Any) -> Any
     if abs(minutes - max(round(minutes / step), 1) * step) > slack:
         raise ValueError(f"every must be a multiple of {describe_step(step)}, the step of the frames; got {every!r}")
     times = frames.minutes[issues]
-    is_multiple = _is_multiple(times, minutes, slack)
-    if not is_multiple.any():
+    if not (is_multiple := _is_multiple(times, minutes, slack)).any():
         first = frames.dates[issues[0]] if frames.dates else f"{times[0]:g} minutes"
         warn(f"{frames.path}: no issue time is a multiple of {every} since midnight; they are counted from {first}")
         times = times - times[0]

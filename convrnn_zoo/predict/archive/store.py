@@ -14,7 +14,7 @@ from ..._extras import need
 from ...values.labels.axes import LEAD_TIME, MEMBER
 from ...values.labels.forecast import OUTSIDE
 from ...values.labels.times import valid_times
-from ..labelled import consolidate, without_fill_values
+from ..labelled import consolidate, with_cf_encoding
 
 ISSUE = "forecast_reference_time"
 """Dimension of the issue times, by their standard name of the CF conventions."""
@@ -57,32 +57,25 @@ def create_store(
     apart, or None for files without labels. A region has `batch` issue times. Lead times of a calendar step are numbers
     of months or years, since their durations differ between issue times.
     """
-    xarray, dask_array = need("xarray", "netcdf"), need("dask.array", "archive")
-    count, lead = len(issues), template[LEAD_TIME]
+    xarray, full, count = need("xarray", "netcdf"), need("dask.array", "archive").full, len(issues)
     coords: dict[str, Any] = {ISSUE: (ISSUE, issues, {"long_name": "number of the last input frame"})}
     if step is not None and ISSUE in template.coords:
-        times = frames["time"].values[issues]
-        valid = valid_times(times, step, template.sizes[LEAD_TIME])
-        coords = {
-            ISSUE: (ISSUE, times, template[ISSUE].attrs),
-            "time": ((ISSUE, LEAD_TIME), valid, template["time"].attrs),
-        }
-    if isinstance(step, str):
-        coords[LEAD_TIME] = (LEAD_TIME, numpy.arange(1, len(lead) + 1), {**lead.attrs, "units": f"{step}s"})
+        times, lead = frames["time"].values[issues], template[LEAD_TIME]
+        coords[ISSUE] = ISSUE, times, template[ISSUE].attrs
+        coords["time"] = (ISSUE, LEAD_TIME), valid_times(times, step, len(lead)), template["time"].attrs
+        if isinstance(step, str):
+            coords[LEAD_TIME] = LEAD_TIME, numpy.arange(1, len(lead) + 1), {**lead.attrs, "units": f"{step}s"}
     data = template.drop_vars([ISSUE, "time"], errors="ignore")
     variables = {}
     for name, v in forecast_variables(data).items():
         chunks = tuple(_choose_chunks(v, batch).values())
-        values = dask_array.full((count, *v.shape), numpy.nan, dtype=v.dtype, chunks=chunks)
-        encoding = {"chunks": chunks, **{k: v.attrs[k] for k in ("grid_mapping",) if k in v.attrs}}
-        others = {k: value for k, value in v.attrs.items() if k not in encoding}
-        variables[name] = xarray.Variable((ISSUE, *v.dims), values, others, encoding)
+        values = full((count, *v.shape), numpy.nan, dtype=v.dtype, chunks=chunks)
+        variables[name] = xarray.Variable((ISSUE, *v.dims), values, v.attrs, {"chunks": chunks})
     attrs = {"long_name": "number of input frames without a value", "units": "1"}
-    blank = dask_array.full(count, -1, dtype="int16", chunks=batch)
     encoding = {"chunks": (batch,), "_FillValue": -1, "fill_value": -1}
-    variables[MISSING] = xarray.Variable((ISSUE,), blank, attrs, encoding)
-    data = without_fill_values(data.drop_vars(list(variables), errors="ignore").assign(variables).assign_coords(coords))
-    data = data.set_coords([OUTSIDE] if OUTSIDE in variables else [])
+    variables[MISSING] = xarray.Variable((ISSUE,), full(count, -1, dtype="int16", chunks=batch), attrs, encoding)
+    data = data.drop_vars(list(variables), errors="ignore").assign(variables).assign_coords(coords)
+    data = with_cf_encoding(data.set_coords([OUTSIDE] if OUTSIDE in variables else []))
     with atomic_write(path) as temporary:
         data.to_zarr(temporary, compute=False, consolidated=False)
         consolidate(temporary)
@@ -104,23 +97,23 @@ def open_store(path: Path, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
 
 def check_settings(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises ValueError if a store was begun with other settings than those of this run."""
-    for key, value in json.loads(json.dumps(settings)).items():
-        before: Any = stored.get(key)
-        if before == value:
-            continue
-        if key == "issue_times":
-            begun, now = (f"{t['count']} issue times, {t['first']} to {t['last']}" for t in (before, value))
-            raise ValueError(
-                f"{path} has {begun}, and the archive has {now}; pass the same archive, which may have grown at its "
-                "end, limit its issue times with period (--period), or choose another name"
-            )
-        if key == "coordinates":
-            names = [n for n in {**before, **value} if before.get(n) != value.get(n)]
-            raise ValueError(
-                f"{path}: the archive has other values of {', '.join(names)} than when the store was begun, that "
-                "is, maps of other places; pass the same archive, or choose another name"
-            )
-        got = f"{key} = {before!r:.80}, and is {value!r:.80} now"
+    now = json.loads(json.dumps(settings))
+    changed = {key: (stored.get(key), value) for key, value in now.items() if stored.get(key) != value}
+    if "coordinates" in changed:
+        before, after = changed["coordinates"]
+        names = ", ".join(n for n in {**before, **after} if before.get(n) != after.get(n))
+        raise ValueError(
+            f"{path}: the archive has other values of {names} than when the store was begun, that is, maps "
+            "of other places; pass the same archive, or choose another name"
+        )
+    if "issue_times" in changed:
+        begun, found = (f"{t['count']} issue times, {t['first']} to {t['last']}" for t in changed["issue_times"])
+        raise ValueError(
+            f"{path} has {begun}, and the archive has {found}; pass the same archive, which may have grown at its "
+            "end, limit its issue times with period (--period), or choose another name"
+        )
+    for key, (before, after) in changed.items():
+        got = f"{key} = {before!r:.80}, and is {after!r:.80} now"
         raise ValueError(f"{path} was begun with {got}; pass the same settings, or choose another name")
 
 
