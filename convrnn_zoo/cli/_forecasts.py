@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..predict import ForecastOptions
+from ..predict.options import FLAGS, ForecastOptions
 from ._options import Choice, FiniteRange, NumberList, parse_selection
 
 COUNT: Any = {"type": click.IntRange(min=1)}
@@ -28,8 +28,6 @@ CLICK: dict[str, dict[str, Any]] = {
     "recipe": {},
 }
 """Arguments of ``click.option`` by field."""
-FLAGS = {name: "--probability" if name == "thresholds" else f"--{name.replace('_', '-')}" for name in CLICK}
-"""Names of the options by field."""
 
 
 def forecast_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -12,9 +12,10 @@ import torch
 from .._atomic import check_suffix
 from ..models import Forecaster, ZooModel
 from ..predict import NUMBERS, SUFFIXES, Forecast, ForecastOptions, classify_files, draw_classes, forecast_files
+from ..predict.options import FLAGS
 from ..values.units import format_lead_time, plural
 from ..verify import FIGURES
-from ._forecasts import FLAGS, forecast_options
+from ._forecasts import forecast_options
 from ._options import WEIGHTS_EPILOG, Choice, only_one, output_path, with_model
 from ._text import columns, print_rows, printable
 

@@ -110,14 +110,11 @@ def insert_missing(frames: Frames, count: int, step: Step | None) -> tuple[Frame
     places, last = longest - 1 - places, frames.times[-1:]
     times = np.concatenate([last, valid_times(last, -step, longest - 1)[0]])[::-1].copy()
     times[places] = frames.times[latest]
-    if frames.dataset is not None:
-        filled, name = frames.dataset.isel(time=latest).reindex(time=times), frames.name
-        frames = Frames.from_dataset(lambda: (filled, frames.layout), frames.path, frames.observed)
-        return dataclasses.replace(frames, name=name), longest - len(places)
-    values = torch.full((longest, frames.channels, *frames.size), torch.nan)  # dates are in the names of the files
+    values = torch.full((longest, frames.channels, *frames.size), torch.nan)
     values[places] = torch.cat([frames.read(i, i + 1) for i in latest.tolist()])
-    blank: Any = {"labels": (), "fill_value": None, "is_bytes": False, "start": 0, "stop": None}
-    return dataclasses.replace(frames, array=values.numpy(), times=times, **blank), longest - len(places)
+    labels = None if frames.dataset is None else frames.dataset.isel(time=latest).reindex(time=times)
+    read: Any = {"array": values.numpy(), "labels": (), "fill_value": None, "is_bytes": False, "start": 0, "stop": None}
+    return dataclasses.replace(frames, times=times, dataset=labels, **read), longest - len(places)
 
 
 def forecast_files(

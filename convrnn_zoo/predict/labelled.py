@@ -87,12 +87,12 @@ def is_storable(value: Any) -> bool:
 
 def drop_unstorable_attrs(dataset: Any) -> tuple[Any, list[str]]:
     """Returns a Dataset without the attributes that NetCDF cannot hold, and the names of these attributes."""
-    dataset, dropped = dataset.copy(), []
-    for name, owner in {"": dataset, **dataset.variables}.items():
-        wrong = [key for key, value in owner.attrs.items() if not is_storable(value)]
-        owner.attrs = {key: value for key, value in owner.attrs.items() if key not in wrong}
-        dropped += [f"{name}.{key}".lstrip(".") for key in wrong]
-    return dataset, dropped
+    dataset = dataset.copy()
+    owners = {"": dataset, **dataset.variables}
+    dropped = [(name, key) for name, v in owners.items() for key, value in v.attrs.items() if not is_storable(value)]
+    for name, key in dropped:
+        del owners[name].attrs[key]
+    return dataset, [f"{name}.{key}".lstrip(".") for name, key in dropped]
 
 
 def with_cf_encoding(dataset: Any) -> Any:

@@ -85,21 +85,23 @@ class ForecastOptions:
 
     def check_model(self, model: Forecaster, name: str) -> None:
         """Raises ValueError for an option that a model does not support."""
-        if self.members and not isinstance(model, Ensemble):
-            raise ValueError(f"members (--members): {name} makes one forecast; omit the option")
-        if self.seed is not None and not self.members:
-            raise ValueError("seed (--seed): an option of an ensemble; pass members (--members) as well")
-        if self.thresholds and not (self.members or hasattr(model, "probabilities")):
-            raise ValueError(
-                f"thresholds (--probability): {name} forecasts no probabilities; pass weights of convgru_advection, or "
-                "members with a model that forecasts ensembles"
-            )
-        if self.outside and not accepts(model, "outside"):
-            raise ValueError(f"outside (--outside): {name} does not know where rain comes from; omit the option")
-        for option, fixed in (("minutes", "time step"), ("pixel_km", "pixel size")):
-            if getattr(self, option) and not accepts(model, option):
-                flag = f"--{option.replace('_', '-')}"
-                raise ValueError(f"{option} ({flag}): {name} forecasts at the {fixed} of its training; omit the option")
+        has_probabilities = self.members or hasattr(model, "probabilities")
+        fixed = f"{name} forecasts at the {{}} of its training; omit the option"
+        rules = {
+            "members": (isinstance(model, Ensemble), f"{name} makes one forecast; omit the option"),
+            "seed": (self.members, "an option of an ensemble; pass members (--members) as well"),
+            "thresholds": (
+                has_probabilities,
+                f"{name} forecasts no probabilities; pass weights of convgru_advection, or members with a model that "
+                "forecasts ensembles",
+            ),
+            "outside": (accepts(model, "outside"), f"{name} does not know where rain comes from; omit the option"),
+            "minutes": (accepts(model, "minutes"), fixed.format("time step")),
+            "pixel_km": (accepts(model, "pixel_km"), fixed.format("pixel size")),
+        }
+        for option, (is_supported, reason) in rules.items():
+            if getattr(self, option) not in (None, ()) and not is_supported:
+                raise ValueError(f"{option} ({FLAGS[option]}): {reason}")
 
     def describe_fix(self, model: Forecaster) -> str:
         """Returns what to do about frames at another step than the expected one."""
@@ -140,6 +142,11 @@ class ForecastOptions:
             sel={**options.sel, **(self.sel or {})},
             **fields,
         )
+
+
+FLAGS = {f.name: f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(ForecastOptions)}
+FLAGS["thresholds"] = "--probability"
+"""Names of the options of the commands by field."""
 
 
 def accepts(model: Forecaster, option: str) -> bool:

@@ -88,12 +88,9 @@ def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading:
     Raises:
         ValueError: the suffix is not supported, or :func:`stream_probabilities` raises ValueError.
     """
-    check_suffix(path, FIGURES)
-    figure = new_figure(7.2, 4.0, heading)  # raises ImportError before the model runs
+    figure, axis = plot_sound(wave, rate, path, heading, 7.2, 1.0, "probability")
     seconds, probabilities = stream_probabilities(model, wave, rate)
     labels = model.pretrained_cfg.get("label_names") or [str(i) for i in range(probabilities.shape[1])]
-    axis = plot_sound(figure, wave, rate)
-    axis.set(ylim=(0, 1), ylabel="probability", xlabel="seconds of sound")
     named = (probabilities.max(0).values >= MIN_NAMED).nonzero().flatten().tolist()
     for i, values in enumerate(probabilities.T):
         style: dict[str, Any] = {"label": labels[i], "linewidth": 2} if i in named else {"color": "#c8c8c8"}
@@ -103,14 +100,22 @@ def draw_probabilities(model: Any, wave: Tensor, rate: int, path: Path, heading:
     save_figure(figure, path)
 
 
-def plot_sound(figure: Any, wave: Tensor, rate: int) -> Any:
-    """Plots a sound in the upper third of a figure, and returns the axis below it, which has the same seconds."""
+def plot_sound(
+    wave: Tensor, rate: int, path: Path, heading: str, width: float, highest: float, label: str
+) -> tuple[Any, Any]:
+    """Plots a sound in the upper third of a figure for `path`; returns the figure, and the axis below for the values.
+
+    It raises ImportError or ValueError before the model runs.
+    """
+    check_suffix(path, FIGURES)
+    figure = new_figure(width, 4.0, heading)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     top.plot(torch.arange(len(wave)) / rate, wave, color="#4292c6", linewidth=0.5)
     top.set(ylabel="sound", yticks=[], xlim=(0, len(wave) / rate))
+    bottom.set(ylim=(0, highest), ylabel=label, xlabel="seconds of sound")
     for axis in (top, bottom):
         axis.spines[["top", "right"]].set_visible(False)
-    return bottom
+    return figure, bottom
 
 
 def _find_spots(
@@ -149,12 +154,10 @@ def draw_spots(
     Raises:
         ValueError: the suffix is not ``.png`` or ``.svg``, or :func:`spot_words` raises ValueError.
     """
-    check_suffix(path, FIGURES)
     width = min(18.0, max(7.2, 0.8 * len(wave) / rate))
-    figure = new_figure(width, 4.0, heading)  # raises ImportError before the model runs
+    figure, axis = plot_sound(wave, rate, path, heading, width, 1.12, "probability of the last second")
     spotter, windows, spots = _find_spots(model, wave, rate, threshold, ignore)
-    axis, labels = plot_sound(figure, wave, rate), spotter.labels
-    axis.set(ylim=(0, 1.12), ylabel="probability of the last second", xlabel="seconds of sound")
+    labels = spotter.labels
     for label in sorted({spot.label for spot in spots}, key=labels.index):
         axis.plot([t for t, _ in windows], [p[labels.index(label)] for _, p in windows], linewidth=1.5)
     for spot in spots:
