@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -233,7 +233,7 @@ class TargetScores:
         self.probable = ProbabilityScores(thresholds, horizon, members == "quantiles") if members else None
         self.brier = BrierScores(levels, horizon)
 
-    def add(self, forecast: Tensor, truth: Tensor, members: Tensor, probabilities: Sequence[Tensor] = ()) -> None:
+    def add(self, forecast: Tensor, truth: Tensor, members: Tensor, probabilities: Iterable[Tensor] = ()) -> None:
         """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, both with the channels of all targets.
 
         There may be no members, but `probabilities` ``(K, N, T, C, H, W)``.

@@ -337,7 +337,7 @@ def probability_strip(
     """
     if probabilities.dim() == 4:
         probabilities = probabilities.unsqueeze(1)
-    parts = []
+    parts: list[Any] = []
     for scale, title, part in split_targets(values, heading, probabilities.transpose(1, 2)):
         rows = {probability_title(t, scale.unit): dict(enumerate(part[:, k])) for k, t in enumerate(thresholds)}
         parts.append((scale, title, rows, {}))

@@ -98,7 +98,9 @@ def open_store(path: Path, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
 def check_settings(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises ValueError if a store was begun with other settings than those of this run."""
     now = json.loads(json.dumps(settings))
-    changed = {key: (stored.get(key), value) for key, value in now.items() if stored.get(key) != value}
+    changed: dict[str, tuple[Any, Any]] = {
+        key: (stored.get(key), value) for key, value in now.items() if stored.get(key) != value
+    }
     if "coordinates" in changed:
         before, after = changed["coordinates"]
         names = ", ".join(n for n in {**before, **after} if before.get(n) != after.get(n))
