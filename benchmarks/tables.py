@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -17,6 +18,21 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     rule = "|" + "---|" * len(header)
     first, *rest = ("| " + " | ".join(map(str, row)) + " |" for row in (header, *rows))
     return "\n".join((first, rule, *rest))
+
+
+def table(rows: Iterable[Any], columns: Mapping[str, str | Callable[[Any], object]]) -> str:
+    """Formats a Markdown table with a row for each item.
+
+    A column is a title, and a format string for the keys of an item or a function of the item.
+
+    Example:
+        >>> print(table([{"n": 2, "s": 0.25}], {"share": "{s:.0%}", "square": lambda row: row["n"] ** 2}))
+        | share | square |
+        |---|---|
+        | 25% | 4 |
+    """
+    cells = [[c.format_map(row) if isinstance(c, str) else c(row) for c in columns.values()] for row in rows]
+    return markdown(tuple(columns), cells)
 
 
 _TABLE = re.compile(r"^\|.*\|\n\|(?:-+\|)+$(?:\n\|.*\|$)*", re.MULTILINE)

@@ -1,28 +1,55 @@
-"""Tries the export of every architecture and writes ``exports.json``: ``python -m tools.exports [PATTERN]``.
+"""Tries exports: ``python -m tools.exports names [PATTERN]`` of every architecture, ``… weights [PATTERN]`` of weights.
 
-Of names with the same classes of network, encoder and layers, one is tried, with few channels.
+The results are in ``exports.json`` and ``weight_exports.json``. Of names with the same classes of network, encoder and
+layers, one is tried, with few channels. Of each architecture, one set of weights is exported, compared with the model
+and timed; in the browser this needs node, and onnxruntime-web, which ``python -m tools.browser`` fetches.
 """
 
+import base64
 import json
-import sys
+import platform
+import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+import warnings
+from collections.abc import Callable
 from fnmatch import fnmatch
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from convrnn_zoo import ExportError, create_model, list_models
-from convrnn_zoo.exporting.export import SUFFIX, copy_model, trace_all, write
+import click
+import torch
+
+from convrnn_zoo import WEIGHTS, ExportError, create_model, export, from_pretrained, list_models
+from convrnn_zoo.exporting.backend import CHECKED_SIZES, compare, dynamic_sizes
+from convrnn_zoo.exporting.export import LOADERS, SUFFIX, copy_model, trace_all, write
 from convrnn_zoo.exporting.forms import make_spec
+from convrnn_zoo.exporting.spec import GraphSpec, Sizes, Values
 from convrnn_zoo.layers._base import Equations
 from convrnn_zoo.pretrained.registry import SMALL
 
-RECORD = Path(__file__).parent / "exports.json"
+from . import browser
+
+NAMES, OF_WEIGHTS = (Path(__file__).with_name(f"{name}.json") for name in ("exports", "weight_exports"))
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
-"""Columns of the table with their form and format."""
+"""Columns of the table of names with their form and format."""
+FILES = {
+    "onnx sequence": WAYS["sequence"],
+    "onnx step": WAYS["step"],
+    "torch sequence": WAYS["torch"],
+    "browser": ("", "onnx"),
+}
+"""Columns of the table of weights; in the browser, the step form if there is one."""
 
 
+def recorded(file: Path = NAMES) -> dict[str, Any]:
+    """Returns the results of the last run."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+# ---- names ---------------------------------------------------------------------------------------------------------
 @cache
 def names() -> dict[str, list[str]]:
     """Maps each name that is tried to the names that it represents."""
@@ -70,31 +97,130 @@ def attempt(name: str) -> dict[str, str]:
 
 def claimed(name: str, way: str) -> str | None:
     """Returns the reason why the package rejects one of :data:`WAYS` before the export, or None."""
+    is_large = create_model(name, device="meta").has_frame_encoder  # the width of an encoder is fixed
+    return _reason(narrow(name, **({"device": "meta"} if is_large else {})), WAYS[way][0])
+
+
+def _reason(model: Any, form: str) -> str | None:
     try:
-        is_large = create_model(name, device="meta").has_frame_encoder  # the width of an encoder is fixed
-        make_spec(narrow(name, **({"device": "meta"} if is_large else {})), WAYS[way][0])
+        make_spec(model, form)
     except ExportError as e:
         return f"error: {e}"
     return None
 
 
-def recorded() -> dict[str, dict[str, str]]:
-    """Returns the results of the last run."""
-    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+# ---- weights -------------------------------------------------------------------------------------------------------
+def weights() -> list[str]:
+    """Returns one set of weights for each architecture: the recorded one, or the first."""
+    chosen: dict[str, str] = {}
+    for name in (*recorded(OF_WEIGHTS), *WEIGHTS):
+        if name in WEIGHTS:
+            chosen.setdefault(name.partition(".")[0], name)
+    return sorted(chosen.values())
 
 
-def main(argv: Sequence[str]) -> int:
-    """Tries the names that match a pattern and saves the results."""
-    known = list(names())
+def attempt_files(name: str) -> dict[str, Any]:
+    """Returns the results of every way of :data:`FILES`."""
+    return {way: attempt_file(name, way) for way in FILES}
+
+
+def attempt_file(name: str, way: str) -> dict[str, Any]:
+    """Returns the size of the files, the time of a call and the difference from the model, or why there are none."""
+    model: Any = from_pretrained(name)
+    form, format = FILES[way]
+    if way == "browser":
+        form = "step" if _reason(model, "step") is None else "sequence"
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            files = export(model, Path(directory, "a" + SUFFIX[format]), form, format)  # type: ignore[arg-type]
+        except ExportError as e:
+            return {"error": str(e)}
+        spec = make_spec(copy_model(model, format, None), form)
+        load = WebRunner if way == "browser" else LOADERS[format]
+        runners = {key: load(f, graph) for f, (key, graph) in zip(files, spec.graphs.items(), strict=True)}
+        batch = {"batch": 2 if format == "torch" else 1}  # some programs of torch take no single sequence
+        sizes = dynamic_sizes(spec, CHECKED_SIZES[0]) | batch
+        frame = [t.shape(sizes) for t in spec.graphs[next(iter(spec.graphs))].inputs if t.name == "input"]
+        try:
+            return {
+                "bytes": sum(f.stat().st_size for f in files),
+                "ms": round(sum(milliseconds(runners[key], graph, sizes) for key, graph in spec.graphs.items()), 2),
+                "input": frame[0],
+                "form": form,
+                "difference": float(f"{compare(spec, runners, single=format == 'onnx'):.1e}"),
+            }
+        finally:
+            for runner in runners.values():
+                getattr(runner, "close", lambda: None)()
+
+
+def milliseconds(run: Any, graph: GraphSpec, sizes: Sizes) -> float:
+    """Returns the least processor time of five calls, in onnxruntime-web the least time."""
+    values = {t.name: t.sample(sizes) for t in graph.inputs}
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        run(values)
+        times.append(getattr(run, "ms", 1e3 * (time.process_time() - start)))
+    return min(times)
+
+
+class WebRunner:
+    """Runs an ONNX file in onnxruntime-web, as in a browser, from inputs by name to outputs by name."""
+
+    def __init__(self, path: Path, graph: GraphSpec) -> None:
+        command = ["node", str(Path(__file__).with_name("run_web.mjs")), str(browser.FOLDER / "vendor"), str(path)]
+        self.process: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.graph, self.ms = graph, 0.0
+
+    def __call__(self, values: Values) -> dict[str, torch.Tensor]:
+        """Runs the file once."""
+        feeds = {}
+        for tensor in self.graph.inputs:
+            x = torch.as_tensor(values[tensor.name]).contiguous()
+            data = base64.b64encode(x.numpy().tobytes()).decode()
+            feeds[tensor.name] = {"type": str(x.dtype).partition(".")[2], "dims": list(x.shape), "data": data}
+        self.process.stdin.write(json.dumps(feeds) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        self.ms = answer["ms"]
+        outputs = {}
+        for tensor, y in zip(self.graph.outputs, answer["outputs"], strict=True):
+            flat = torch.frombuffer(bytearray(base64.b64decode(y["data"])), dtype=getattr(torch, y["type"]))
+            outputs[tensor.name] = flat.reshape(y["dims"])
+        return outputs
+
+    def close(self) -> None:
+        """Ends node."""
+        self.process.kill()
+        self.process.communicate()
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------
+def run(file: Path, known: list[str], pattern: str, attempt: Callable[[str], Any], head: dict[str, Any]) -> None:
+    """Tries the names that match a pattern, and adds each result to a file, after `head`."""
     for name in known:
-        if fnmatch(name, argv[0] if argv else "*"):
+        if fnmatch(name, pattern):
             result = attempt(name)
             print(name, result, flush=True)
-            results = {**recorded(), name: result}
-            ordered = {n: results[n] for n in known if n in results}
-            RECORD.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
-    return 0
+            results = {**recorded(file), name: result}
+            ordered = head | {n: results[n] for n in known if n in results}
+            file.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["names", "weights"]))
+@click.argument("pattern", default="*")
+def main(what: str, pattern: str) -> None:
+    """Try the export of the names or the weights that match PATTERN, and write the results."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    if what == "names":
+        run(NAMES, list(names()), pattern, attempt, {})
+    else:
+        versions = {p: version(p) for p in ("torch", "onnxruntime")} | {"machine": platform.machine()}
+        run(OF_WEIGHTS, weights(), pattern, attempt_files, {"versions": versions})
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

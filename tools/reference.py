@@ -1,4 +1,4 @@
-"""Generated parts of the reference: the command line, the index from A to Z, losses, schedules and sampling."""
+"""Generated parts of the reference: the command line, the index, recipes and files, for :mod:`tools.docs`."""
 
 import importlib
 import inspect
@@ -9,25 +9,40 @@ from typing import Any
 import click
 
 import convrnn_zoo
-from benchmarks.tables import markdown
-from convrnn_zoo.recipes import SAMPLINGS
+from benchmarks.tables import markdown, table
+from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, ArrayFrames, VideoFrames
+from convrnn_zoo.data.datasets.video_folder import CLIP_READERS
+from convrnn_zoo.data.formats.geotiff import TIFF
+from convrnn_zoo.data.formats.gridded import GRIB, HDF5, STORE
+from convrnn_zoo.data.formats.radar import FORMATS
+from convrnn_zoo.data.readers import FRAME_SUFFIXES
+from convrnn_zoo.data.readers.images import IMAGES, VIDEOS
+from convrnn_zoo.data.readers.sequences import AUDIO, RECORDING_SUFFIXES
+from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
 from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS, SCHEDULE_NAMES
 from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
+from convrnn_zoo.values.labels import axes
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS
 from convrnn_zoo_command.group import COMMANDS, cli
 
 from . import docstrings
 
-PAGES = Path(__file__).parent.parent / "docs" / "reference"
-MODULES = ("data", "exporting", "hub", "interop", "layers", "models", "predict", "recipes", "train", "verify")
-_DIRECTIVE = re.compile(r"^::: (convrnn_zoo\.[\w.]+)$", re.MULTILINE)
-
 
 def summary(value: Any) -> str:
     """Returns the first sentence of a docstring, on one line."""
     text = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
     return docstrings.markdown(text).replace("|", "\\|")
+
+
+def _code(names: Any, otherwise: str = "–") -> str:
+    return ", ".join(f"`{name}`" for name in names) or otherwise
+
+
+# ---- the command line --------------------------------------------------------------------------------------------
+def commands(page: str) -> str:
+    """Lists the commands of the command line."""
+    return markdown(("command", "description"), [(f"`convrnn-zoo {n}`", text) for n, (_, text) in COMMANDS.items()])
 
 
 def command_line(page: str) -> str:
@@ -39,11 +54,9 @@ def command_line(page: str) -> str:
             context = click.Context(command, info_name=name, parent=group)
             usage = " ".join(["convrnn-zoo", name, *command.collect_usage_pieces(context)])
             rows = [_option(p) for p in command.params if isinstance(p, click.Option)]
-            table = markdown(("option", "value", "default", "meaning"), rows) + "\n\n" if rows else ""
-            parts.append(
-                f"## {name}\n\n```\n{usage}\n```\n\n{_text(command.help)}\n\n{table}{_text(command.epilog or '')}"
-            )
-    return "\n\n".join(part.strip() for part in parts)
+            options = markdown(("option", "value", "default", "meaning"), rows) if rows else ""
+            parts += [f"## {name}\n\n```\n{usage}\n```", _text(command.help), options, _text(command.epilog or "")]
+    return "\n\n".join(filter(None, parts))
 
 
 def _text(help_: str) -> str:
@@ -55,42 +68,18 @@ def _text(help_: str) -> str:
 
 
 def _option(option: click.Option) -> tuple[str, str, str, str]:
-    kind = "" if option.is_flag else option.make_metavar(click.Context(cli)).strip("[]").replace("|", ", ")
-    default = (
-        f"`{option.default}`"
-        if not option.is_flag and isinstance(option.default, int | float | str | Path) and str(option.default)
-        else ""
-    )
-    return ", ".join(f"`{o}`" for o in (*option.opts, *option.secondary_opts)), kind, default, str(option.help)
+    kind = default = ""
+    if not option.is_flag:
+        kind = option.make_metavar(click.Context(cli)).strip("[]").replace("|", ", ")
+        if isinstance(option.default, int | float | str | Path) and str(option.default):
+            default = f"`{option.default}`"
+    return _code((*option.opts, *option.secondary_opts)), kind, default, str(option.help)
 
 
-def public_names() -> dict[str, str]:
-    """Returns each public name with the path that documents it, or an empty string if no page does."""
-    documented = {
-        path.rpartition(".")[2]: path for p in PAGES.glob("*.md") for path in _DIRECTIVE.findall(p.read_text())
-    }
-    names = {*convrnn_zoo.__all__, *documented}
-    for module in MODULES:
-        names.update(getattr(importlib.import_module(f"convrnn_zoo.{module}"), "__all__", ()))
-    return {name: documented.get(name, "") for name in sorted(names, key=lambda name: (name.lower(), name))}
-
-
-def a_to_z(page: str) -> str:
-    """Lists every public name once, with a link and the first sentence of its documentation."""
-    rows = []
-    for name, path in public_names().items():
-        homes = [convrnn_zoo, *(importlib.import_module(f"convrnn_zoo.{m}") for m in MODULES)]
-        if path:
-            value = getattr(importlib.import_module(path.rpartition(".")[0]), name)
-        else:
-            value = next(getattr(home, name) for home in homes if hasattr(home, name))
-        described = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
-        rows.append(
-            (f"[`{name}`][{path}]" if path else f"`{name}`", summary(value) if described else _VALUES.get(name, ""))
-        )
-    return markdown(("name", "description"), rows)
-
-
+# ---- the index ---------------------------------------------------------------------------------------------------
+PAGES = Path(__file__).parent.parent / "docs" / "reference"
+MODULES = ("data", "exporting", "hub", "interop", "layers", "models", "predict", "recipes", "train", "verify")
+_DIRECTIVE = re.compile(r"^::: (convrnn_zoo\.[\w.]+)$", re.MULTILINE)
 _VALUES = {
     "Baseline": "Type of a function that forecasts frames from frames and a horizon.",
     "FIGURES": "Suffixes of figures of scores.",
@@ -106,6 +95,67 @@ _VALUES = {
     "WEIGHTS": "Registered sets of weights by name, `architecture.tag`.",
     "__version__": "Version of the package.",
 }
+"""Descriptions of public names that have no docstring."""
+
+
+def public_names() -> dict[str, str]:
+    """Returns each public name with the path that documents it, or an empty string if no page does."""
+    paths = [path for page in PAGES.glob("*.md") for path in _DIRECTIVE.findall(page.read_text(encoding="utf-8"))]
+    documented = {path.rpartition(".")[2]: path for path in paths}
+    names = {*convrnn_zoo.__all__, *documented}
+    for module in MODULES:
+        names.update(getattr(importlib.import_module(f"convrnn_zoo.{module}"), "__all__", ()))
+    return {name: documented.get(name, "") for name in sorted(names, key=lambda name: (name.lower(), name))}
+
+
+def a_to_z(page: str) -> str:
+    """Lists every public name once, with a link and the first sentence of its documentation."""
+    homes = [convrnn_zoo, *(importlib.import_module(f"convrnn_zoo.{m}") for m in MODULES)]
+    rows = []
+    for name, path in public_names().items():
+        home = importlib.import_module(path.rpartition(".")[0]) if path else next(h for h in homes if hasattr(h, name))
+        value = getattr(home, name)
+        described = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
+        text = summary(value) if described else _VALUES.get(name, "")
+        rows.append((f"[`{name}`][{path}]" if path else f"`{name}`", text))
+    return markdown(("name", "description"), rows)
+
+
+# ---- recipes -----------------------------------------------------------------------------------------------------
+RECIPE_UNITS = {
+    "minutes": "step", "km": "pixel_km", "unit of the data": "floor top valid_min valid_max thresholds",
+    "stored number": "fill_value", "pixels": "crop stride size", "frames": "inputs horizon lead_times max_frames",
+    "updates": "max_steps checkpoint_every cycles until begin end decay freeze_steps", "epochs": "epochs",
+    "validations": "patience", "sequences": "batch_size", "dB": "gain color hiss tint", "rad": "rotate",
+}  # fmt: skip
+"""Units with the keys of recipes that have them."""
+
+
+def recipe_keys(page: str) -> str:
+    """Lists the keys of recipes and of their tables, with meaning, type, default and unit."""
+    common = set(describe_fields(Recipe))  # a kind with another default lists the key again
+    described: dict[str, type[Any]] = {
+        "Every recipe": Recipe,
+        '`kind = "forecaster"`': ForecasterRecipe,
+        '`kind = "classifier"`': ClassifierRecipe,
+    }
+    datasets = {**FRAME_DATASETS, **LABELLED_DATASETS}
+    described |= {f'`[data]` with `kind = "{kind}"`': cls for kind, cls in datasets.items()}
+    described |= {"`[augment]` of a classifier": Augment}
+    described |= {f'`[sampling]` with `name = "{name}"`': cls for name, cls in SAMPLINGS.items()}
+    columns: dict[str, Any] = {
+        "key": lambda f: f"`{f.name}`",
+        "meaning": lambda f: f.meaning + (" Required." if f.default == "required" else ""),
+        "type": lambda f: f.type,
+        "default": lambda f: "" if f.default in ("required", "none") else f"`{f.default}`",
+        "unit": lambda f: next((unit for unit, keys in RECIPE_UNITS.items() if f.name in keys.split()), ""),
+    }
+    parts = []
+    for title, cls in described.items():
+        left_out = common if cls in (ForecasterRecipe, ClassifierRecipe) else ()
+        if fields := [f for f in describe_fields(cls) if f not in left_out]:
+            parts.append(f"## {title}\n\n{table(fields, columns)}")
+    return "\n\n".join(parts)
 
 
 def losses(page: str) -> str:
@@ -128,16 +178,13 @@ def loss_functions(page: str) -> str:
 
 def metrics(page: str) -> str:
     """Lists the metrics of evaluations and their meaning."""
-    rows = [
-        (
-            f"`{name}`",
-            f"{info.better}; perfect is {info.perfect:g}".replace("inf", "∞"),
-            info.unit.replace("{unit}", "unit of the data") or "–",
-            f'`metrics = ["{name}"]`' if info.of else "always",
-        )
-        for name, info in METRICS.items()
-    ]
-    return markdown(("metric", "better", "unit", "computed"), rows)
+    columns = {
+        "metric": lambda name: f"`{name}`",
+        "better": lambda name: f"{METRICS[name].better}; perfect is {METRICS[name].perfect:g}".replace("inf", "∞"),
+        "unit": lambda name: METRICS[name].unit.replace("{unit}", "unit of the data") or "–",
+        "computed": lambda name: f'`metrics = ["{name}"]`' if METRICS[name].of else "always",
+    }
+    return table(METRICS, columns)
 
 
 def schedules(page: str) -> str:
@@ -148,18 +195,74 @@ def schedules(page: str) -> str:
     )
     optimizers = markdown(("optimizer", "description"), [("`muon`", summary(muon)), ("other names", others)])
     needed = {"rsqrt": " Set `warmup_steps` or `stable_timescale`."}
-    rows = []
-    for name in SCHEDULE_NAMES:
-        keys = ", ".join(f"`{key}`" for key in SCHEDULE_ARGS.get(name, ())) or "–"
-        rows.append((f"`{name}`", summary(SCHEDULES.get(name, TimmSchedule)) + needed.get(name, ""), keys))
-    table = markdown(("schedule", "description", "keys of `schedule_args`"), rows)
-    return f"{optimizers}\n\n{table}"
+    columns = {
+        "schedule": lambda name: f"`{name}`",
+        "description": lambda name: summary(SCHEDULES.get(name, TimmSchedule)) + needed.get(name, ""),
+        "keys of `schedule_args`": lambda name: _code(SCHEDULE_ARGS.get(name, ())),
+    }
+    return f"{optimizers}\n\n{table(SCHEDULE_NAMES, columns)}"
 
 
 def samplings(page: str) -> str:
     """Lists the kinds of scheduled sampling with their arguments."""
-    rows = [
-        (f"`{name}`", ", ".join(f"`{p}`" for p in inspect.signature(kind).parameters) or "–", summary(kind))
-        for name, kind in SAMPLINGS.items()
-    ]
+    rows = [(f"`{name}`", _code(inspect.signature(kind).parameters), summary(kind)) for name, kind in SAMPLINGS.items()]
     return markdown(("name", "arguments", "frames that are read"), rows)
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+LABELS = "times, coordinates, projection, units, names"
+ROWS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
+    ("NumPy", (".npy",), "", "none; pass them as options"),
+    ("NumPy, several arrays", (".npz",), "", "times, from an array `time`"),
+    ("NetCDF", (".nc", ".nc4", ".cdf"), "netcdf; hdf5 for zstd, Blosc and bzip2", LABELS),
+    ("HDF5", HDF5, "netcdf; hdf5 for zstd, Blosc and bzip2", "times and units, if dimensions have no names"),
+    ("Zarr, versions 2 and 3", (STORE,), "zarr", LABELS),
+    ("GRIB", GRIB, "grib", LABELS),
+    ("GeoTIFF, one file for each time", TIFF, "geotiff", "coordinates, projection, units; dates from names or tags"),
+    ("Videos", VIDEOS, "video", "none; brightness"),
+    ("GIF", (".gif",), "draw", "none; brightness"),
+    ("Folders of images", IMAGES, "draw", "none; brightness"),
+    ("Tables", (".csv",), "", "none"),
+    ("UCR and UEA archives", (".ts",), "data", "classes"),
+    ("Sound", AUDIO, "sound", "sample rate"),
+)
+"""Name, suffixes, extra and labels that are kept, of each format."""
+
+
+def files(page: str) -> str:
+    """Returns the table of file formats. Raises ValueError if a suffix of the readers has no row."""
+    listed = {suffix for _, suffixes, *_ in ROWS for suffix in suffixes}
+    if missing := {*FRAME_SUFFIXES, *CLIP_READERS, *RECORDING_SUFFIXES} - listed:
+        raise ValueError(f"add {', '.join(sorted(missing))} to ROWS of tools/reference.py")
+    kinds = {
+        "frames": ArrayFrames.suffixes,
+        "video": VideoFrames.suffixes,
+        "clips": CLIP_READERS,
+        "sequences": RECORDING_SUFFIXES,
+    }
+    rows = []
+    for name, suffixes, extra, labels in ROWS:
+        is_images = suffixes == IMAGES
+        forecasts = is_images or any(suffix in FRAME_SUFFIXES for suffix in suffixes)
+        classifies = is_images or any(suffix in (*CLIP_READERS, *RECORDING_SUFFIXES) for suffix in suffixes)
+        jobs = ", ".join(["forecast"] * forecasts + ["classify"] * classifies)
+        read = [k for k, known in kinds.items() if suffixes[0] in known or (is_images and k == "clips")]
+        read = ["frames"] if suffixes == TIFF else read  # other TIFF files are images
+        archive = "yes" if suffixes[0] in kinds["frames"] else "no"
+        names = " ".join(f"`{s}`" for s in suffixes)
+        rows.append((f"{name}: {names}", jobs, _code(read, ""), archive, extra or "–", labels))
+    patterns = " ".join(f"`{form.pattern}`" for form in FORMATS)
+    labels = "times, coordinates, projection, units"
+    rows.append((f"Radar composites: {patterns}, ODIM", "forecast", "`frames`, `rain`", "yes", "radar", labels))
+    return markdown(("format", "`predict`", "`train`, `kind =`", "`archive`", "extra", "labels"), rows)
+
+
+def axis_names(page: str) -> str:
+    """Lists the attributes and the names by which the axes of labelled frames are recognised."""
+    columns = {
+        "dimension": lambda axis: f"`{axis}`",
+        "`axis`": lambda axis: _code((k for k in axes.ATTRIBUTES[axis] if len(k) == 1), ""),
+        "`standard_name`, or its units": lambda axis: _code((k for k in axes.ATTRIBUTES[axis] if len(k) > 1), ""),
+        "names": lambda axis: _code(axes.NAMES[axis], ""),
+    }
+    return table(axes.NAMES, columns)

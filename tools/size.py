@@ -1,10 +1,16 @@
-"""Prints the number of statements and of lines in each folder of the package: ``python -m tools.size``."""
+"""Prints the statements and lines of the package by folder, and the words of the pages: ``python -m tools.size``.
+
+A word is a token with a letter or a digit outside of examples. Generated parts are not counted, nor are the reference,
+the model cards and the changelog.
+"""
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+_NOT_TEXT = re.compile(r"<!-- generated: \w+ -->.*?<!-- end -->|<!--.*?-->|^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
 
 def count_statements(text: str) -> int:
@@ -20,7 +26,7 @@ def count_statements(text: str) -> int:
 
 
 def main() -> None:
-    """Prints the table; the files at the top of the package are in the row "."."""
+    """Prints both tables; the files at the top of the package are in the row "."."""
     statements: Counter[str] = Counter()
     lines: Counter[str] = Counter()
     package = ROOT / "convrnn_zoo"
@@ -31,6 +37,14 @@ def main() -> None:
         lines[folder] += text.count("\n")
     for folder, count in [*statements.most_common(), ("total", statements.total())]:
         print(f"{folder:<12}{count:>8,}{lines[folder] if folder != 'total' else lines.total():>8,}")
+    docs = [p for p in (ROOT / "docs").rglob("*.md") if not p.is_symlink() and "reference" not in p.parts]
+    words: Counter[Path] = Counter()
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *docs):
+        text = _NOT_TEXT.sub("", page.read_text(encoding="utf-8"))
+        words[page.relative_to(ROOT)] = sum(any(map(str.isalnum, word)) for word in text.split())
+    print(f"\n{words.total():,} words on {len(words)} pages; most are on")
+    for page, count in words.most_common(10):
+        print(f"{count:>6,} {page}")
 
 
 if __name__ == "__main__":

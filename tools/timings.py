@@ -1,36 +1,35 @@
-"""Tables of the benchmarks, from the files that they write, for :mod:`tools.docs`."""
+"""Tables of measurements, from the files that the programs of ``benchmarks`` and ``references`` write."""
 
 import json
 import os.path
+from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Any
 
 from benchmarks import report
-from benchmarks.tables import markdown
+from benchmarks.measure import TASKS
+from benchmarks.tables import markdown, table
 from convrnn_zoo.values.units import plural
 
 ROOT = Path(__file__).parent.parent
-MEASURED = ROOT / "benchmarks" / "measured.json"
-"""The ``bench.json`` that the page on speed shows."""
-NORMS, MINIMAL, TORCHGEO, HALF, TASKS, ARCHIVE, NOWCASTS = (
-    ROOT / "benchmarks" / f"{name}.json"
-    for name in ("norms", "minimal", "torchgeo", "half", "tasks", "archive", "nowcasts")
-)
-SCALING, DEVICES = ROOT / "benchmarks" / "scaling.json", ROOT / "benchmarks" / "devices"
-"""Results of ``python -m benchmarks.comparisons NAME``, ``benchmarks.tasks``, ``benchmarks.archive``,
-``benchmarks --scaling``, and the reports of ``benchmarks.device``."""
-_PEERS = {"fastest peer": "fastest other", "fastest compiled peer": "fastest compiled"}
+DEVICES = ROOT / "benchmarks" / "devices"
+"""Reports of ``python -m benchmarks.device``."""
 
 
-def recorded(file: Path) -> Any:
-    """Returns the results in a JSON file."""
-    return json.loads(file.read_text(encoding="utf-8"))
+def recorded(file: str) -> Any:
+    """Returns the results in a JSON file, by its path in the repository."""
+    return json.loads((ROOT / file).read_text(encoding="utf-8"))
 
 
 def link(target: str, page: str) -> str:
     """Returns the path of a file relative to a page; both are given relative to the repository."""
     return os.path.relpath(target, os.path.dirname(page))
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------
+MEASURED = "benchmarks/measured.json"
+"""The ``bench.json`` that the page on speed shows."""
 
 
 def speed(page: str) -> str:
@@ -40,17 +39,15 @@ def speed(page: str) -> str:
 
 def speed_summary(page: str) -> str:
     """Lists, per shape, the time of our layer and the relative time of the fastest other implementation."""
-    rows: list[tuple[object, ...]] = []
-    cases = recorded(MEASURED)["cases"]
-    peers = {k: t for k, t in _PEERS.items() if all(k in report.fastest_peers(case["inference"]) for case in cases)}
-    for case in cases:
-        row: list[object] = [case["title"]]
-        for task in ("inference", "training"):
+    rows: list[dict[str, Any]] = []
+    for case in recorded(MEASURED)["cases"]:
+        rows.append({"shape": case["title"]})
+        for task in TASKS:
             fastest = report.fastest_peers(case[task])
-            row += [f"{1e3 * median(case[task]['ours']):.1f}", *(f"{fastest[k]:.2f}" for k in peers)]
-        rows.append(tuple(row))
-    titles = ("ms", *peers.values())
-    return markdown(("shape", *(f"{task}, {t}" for task in ("inference", "training") for t in titles)), rows)
+            rows[-1][f"{task}, ms"] = f"{1e3 * median(case[task]['ours']):.1f}"
+            rows[-1][f"{task}, fastest other"] = f"{fastest['fastest peer']:.2f}"
+            rows[-1][f"{task}, fastest compiled"] = f"{fastest['fastest compiled peer']:.2f}"
+    return markdown(tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def speed_line(page: str) -> str:
@@ -66,7 +63,7 @@ def speed_line(page: str) -> str:
 
 def compared(page: str) -> str:
     """States the time of other packages relative to ours in inference: median and range over shapes."""
-    cases, geo = recorded(MEASURED)["cases"], recorded(TORCHGEO)["cases"]
+    cases, geo = recorded(MEASURED)["cases"], recorded("benchmarks/torchgeo.json")["cases"]
     implementations = {
         "Keras": (cases, "keras"),
         "TorchGeo": (geo, "torchgeo"),
@@ -90,82 +87,133 @@ def _median(times: Any) -> float:
 
 def machine(page: str) -> str:
     """Describes the machine of the benchmark."""
-    result = recorded(MEASURED)
-    m = result["machine"]
     return (
-        f"Measured on {m['processor']} with {m['threads']} threads and torch {m['torch']}; each time is the median of "
-        f"{result['rounds']} runs, the implementations taking turns."
+        "Measured on {machine[processor]} with {machine[threads]} threads and torch {machine[torch]}; each time is the "
+        "median of {rounds} runs, the implementations taking turns."
+    ).format_map(recorded(MEASURED))
+
+
+def _relative_times(name: str, base: str, columns: dict[str, str], page: str) -> str:
+    """Lists the times of implementations relative to that of `base`, per shape."""
+    result = recorded(f"benchmarks/{name}.json")
+    cells: dict[str, Any] = {"shape": "{title}"}
+    for task in TASKS:
+        for key, title in columns.items():
+            cells[f"{title}, {task}"] = lambda case, t=task, key=key: f"{case[t][key] / case[t][base]:.2f}"
+    return (
+        f"{table(result['cases'], cells)}\n\n`python -m benchmarks.comparisons {name}` with torch {result['torch']}, "
+        f"{plural(result['threads'], 'thread')}, {'processor' if result['clock'] == 'cpu' else 'wall'} time; medians "
+        f"of {result['rounds']} runs in turn."
     )
 
 
-def norms(page: str) -> str:
-    """Lists the time of layers with norms relative to layers without, per shape."""
-    return _relative_times(NORMS, "plain", {"layer": "layer norm", "group": "group norm"})
+norms = partial(_relative_times, "norms", "plain", {"layer": "layer norm", "group": "group norm"})
+minimal = partial(_relative_times, "minimal", "GRU", {kind: kind for kind in ("MinGRU", "MinLSTM", "MinExpLSTM")})
+torchgeo = partial(_relative_times, "torchgeo", "ours", {"torchgeo": "TorchGeo"})
+half = partial(_relative_times, "half", "float32", {"autocast": "autocast", "bfloat16 weights": "weights"})
 
 
-def minimal(page: str) -> str:
-    """Lists the time of minimal layers relative to a GRU, per number of steps."""
-    return _relative_times(MINIMAL, "GRU", {kind: kind for kind in ("MinGRU", "MinLSTM", "MinExpLSTM")})
+def scaling(page: str) -> str:
+    """Lists the exponents of time and memory, and the throughput over threads and streams."""
+    result = recorded("benchmarks/scaling.json")
+    m = result["machine"]
+    clock = "processor time, measured next to other programs" if m["clock"] == "cpu" else "wall time"
+    return (
+        f"{report.exponents_table(result)}\n\n`python -m benchmarks --scaling` on {m['processor']} with torch "
+        f"{m['torch']}, {plural(m['threads'], 'thread')}, {clock}; medians of {result['rounds']} runs in turn.\n\n"
+        "Frames per second of all streams together. A stream is one sequence at a time, in a thread of Python; "
+        f"2 × 4 are 2 threads of torch in each of 4 streams.\n\n{report.streams_table(result)}"
+    )
 
 
-def torchgeo(page: str) -> str:
-    """Lists the time of TorchGeo's ConvLSTM relative to ours, per shape."""
-    return _relative_times(TORCHGEO, "ours", {"torchgeo": "TorchGeo"})
-
-
-def half(page: str) -> str:
-    """Lists the time of layers in bfloat16 relative to float32, per shape."""
-    return _relative_times(HALF, "float32", {"autocast": "autocast", "bfloat16 weights": "weights"})
-
-
+# ---- tasks -------------------------------------------------------------------------------------------------------
 def tasks(page: str) -> str:
     """Lists the processor time of whole tasks: cold, with the share of each part, and warm."""
-    result = recorded(TASKS)
-    parts = {"imports": ("torch and timm", "convrnn_zoo"), "preparation": ("preparation",), "first run": ("first run",)}
+    result = recorded("benchmarks/tasks.json")
     rows = []
     for task in result["tasks"]:
-        shares = [sum(task[name] for name in names) for names in parts.values()]
-        cold = sum(shares)
-        rows.append(
-            (
-                task["title"],
-                f"{cold:.1f}",
-                *(f"{share / cold:.0%}" for share in shares),
-                f"{task['again']:.2g}" if "again" in task else "–",
-            )
-        )
-    m = result["machine"]
-    caption = (
-        f"`python -m benchmarks.tasks` on {m['processor']} with torch {m['torch']}, 1 thread, processor time; the "
-        f"least of {result['rounds']} process{'es' * (result['rounds'] > 1)}, next to other programs."
+        parts = {"imports": task["torch and timm"] + task["convrnn_zoo"]}
+        parts |= {part: task[part] for part in ("preparation", "first run")}
+        cold = sum(parts.values())
+        rows.append({**task, "cold": cold, **{part: seconds / cold for part, seconds in parts.items()}})
+    columns: dict[str, Any] = {"task": "{title}", "cold, s": "{cold:.1f}"}
+    columns |= {part: f"{{{part}:.0%}}" for part in ("imports", "preparation", "first run")}
+    columns["warm, s"] = lambda row: f"{row['again']:.2g}" if "again" in row else "–"
+    return (
+        f"{table(rows, columns)}\n\n`python -m benchmarks.tasks` on {result['machine']['processor']} with torch "
+        f"{result['machine']['torch']}, 1 thread, processor time; the least of {_processes(result)}, next to other "
+        "programs."
     )
-    return f"{markdown(('task', 'cold, s', *parts, 'warm, s'), rows)}\n\n{caption}"
+
+
+def _processes(result: Any) -> str:
+    return f"{result['rounds']} process{'es' * (result['rounds'] > 1)}"
 
 
 def large_nowcasts(page: str) -> str:
     """Lists the time and memory of nowcasts of large maps."""
-    result = recorded(NOWCASTS)
+    result = recorded("benchmarks/nowcasts.json")
+    columns: dict[str, Any] = {
+        "pixels": "{height:,} × {width:,}",
+        "12 frames of": "{title}",
+        "threads": "{threads}",
+        "processor time, s": "{seconds:.0f}",
+        "GiB above the imports": lambda case: f"{case['mib'] / 1024:.1f}",
+    }
+    return (
+        f"{table(result['cases'], columns)}\n\n`python -m benchmarks.nowcasts` on {result['machine']['processor']} "
+        f"with torch {result['machine']['torch']}, next to other programs; the least of {_processes(result)}."
+    )
+
+
+def archive(page: str) -> str:
+    """Lists forecasts of an archive per second and the processor time of each, by the number of workers."""
+    data = recorded("benchmarks/archive.json")
+    count = data["forecasts"]
     rows = [
         (
-            f"{case['height']:,} × {case['width']:,}",
-            case["title"],
-            case["threads"],
-            f"{case['seconds']:.0f}",
-            f"{case['mib'] / 1024:.1f}",
+            f"`{model}`",
+            *(f"{count / times[w]:.2g} ({cpu / count:.2g} s)" for w, cpu in data["processor_time"][model].items()),
         )
-        for case in result["cases"]
+        for model, times in data["seconds"].items()
     ]
-    m, rounds = result["machine"], result["rounds"]
-    caption = (
-        f"`python -m benchmarks.nowcasts` on {m['processor']} with torch {m['torch']}, next to other programs; the "
-        f"least of {rounds} process{'es' * (rounds > 1)}."
+    loads = " to ".join(f"{x:.0f}" for x in data["load"])
+    return (
+        f"Forecasts per second, and in brackets the processor time per forecast in all processes, medians of "
+        f"{plural(data['repeats'], 'round')}, for maps of {data['size'][0]} × {data['size'][1]} pixels and "
+        f"{data['batch_size']} issue times a task, on {data['cores']} cores with a load average of {loads}, this "
+        f"benchmark included. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of processor "
+        "time. `python -m benchmarks.archive` measures it.\n\n"
+        f"{markdown(('weights', *next(iter(data['seconds'].values()))), rows)}"
     )
-    table = markdown(("pixels", "12 frames of", "threads", "processor time, s", "GiB above the imports"), rows)
-    return f"{table}\n\n{caption}"
 
 
+def published_speed(page: str) -> str:
+    """Lists time and memory of a forecast and a training step, compared with the original code."""
+    result, rows = recorded("benchmarks/published.json"), []
+    for name, network in result["networks"].items():
+        for key, suffix in {"ours": "", "recomputing": ", recomputing", "original": ", the original code"}.items():
+            if key in network["peak"]:
+                times = [network["seconds"][task].get(key) for task in TASKS]
+                seconds = ["–" if t is None else f"{t:.2f}" for t in times]
+                rows.append((f"`{name}`{suffix}", *seconds, f"{network['peak'][key] / 2**20:,.0f}"))
+    cases = "; ".join(
+        f"`{name}` {n['inputs']} frames of {n['size']}²"
+        + (f" to {n['horizon']}" if n["horizon"] else "")
+        + (f" ({n['rounds']} runs)" if "rounds" in n else "")
+        for name, n in result["networks"].items()
+    )
+    header = ("", "a forecast, s", "a training step, s", "memory of the step, MiB")
+    return (
+        f"{markdown(header, rows)}\n\nOne sequence, float32, {result['machine']['threads']} thread of "
+        f"{result['machine']['processor']}, torch {result['machine']['torch']}, "
+        f"medians of {result['rounds']} interleaved runs, processor time: {cases}."
+    )
+
+
+# ---- devices -----------------------------------------------------------------------------------------------------
 def _reports() -> list[Any]:
-    return [recorded(file) for file in sorted(DEVICES.glob("*.json"))]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(DEVICES.glob("*.json"))]
 
 
 def _accelerators() -> list[Any]:
@@ -192,21 +240,21 @@ def devices(page: str) -> str:
         m, tests = r["machine"], r["tests"] or {}
         done = ", ".join(f"{tests[k]} {k}" for k in ("passed", "failed", "xfailed") if k in tests) or "not run"
         rows.append((m["name"], m["device"], m["torch"], m["system"], done))
-        clock = "processor time" if m["clock"] == "cpu" else "wall time"
         load = "" if m["load"] is None else f", at a load average of {m['load']:.0f} before the start"
-        threads = f"{m['threads']} thread{'s' * (m['threads'] > 1)}"
-        caption = f"torch {m['torch']}, {threads}, {clock}{load}; medians of {r['rounds']} calls."
-        timed = [_task_times(r["tasks"])] if r["tasks"] else []
-        tables = "\n\n".join((caption, _layer_times(r["layers"]), *timed))
-        parts.append(f"<details markdown>\n<summary>{m['name']}</summary>\n\n{tables}\n\n</details>")
+        caption = (
+            f"torch {m['torch']}, {plural(m['threads'], 'thread')}, {'processor' if m['clock'] == 'cpu' else 'wall'} "
+            f"time{load}; medians of {r['rounds']} calls."
+        )
+        timed = {"task": "{title}", "seconds": _seconds, "MiB": _mebibytes}
+        tables = [caption, _layer_times(r["layers"]), *([_without_empty(r["tasks"], timed)] if r["tasks"] else [])]
+        parts += [f"<details markdown>\n<summary>{m['name']}</summary>", *tables, "</details>"]
     return "\n\n".join((markdown(("device", "type", "torch", "system", "tests"), rows), *parts))
 
 
-def _task_times(rows: list[Any]) -> str:
-    table = {"task": [r["title"] for r in rows], "seconds": [_seconds(r) for r in rows]}
-    if any("peak_bytes" in r for r in rows):
-        table["MiB"] = [_mebibytes(r) for r in rows]
-    return markdown(tuple(table), list(zip(*table.values(), strict=True)))
+def _without_empty(rows: list[Any], columns: dict[str, Any]) -> str:
+    """Formats a table without the columns that no row has a value for."""
+    has_value = [title for title, c in columns.items() if isinstance(c, str) or {c(row) for row in rows} != {"–"}]
+    return table(rows, {title: columns[title] for title in has_value})
 
 
 def _seconds(row: Any, factor: float = 1) -> str:
@@ -220,88 +268,108 @@ def _mebibytes(row: Any) -> str:
 def _layer_times(rows: list[Any]) -> str:
     """Formats time and peak memory of our layer, and those of other ways to compute the same relative to it."""
     ours = "ours", "float32", "eager"
-    leanest = [(name, "float32", "eager") for name in ("one convolution", "two convolutions")]
-    columns = {
-        "leanest loop": ("seconds", leanest),
-        "dense LSTM": ("seconds", [("dense LSTM", "float32", "eager")]),
-        "compiled": ("seconds", [("ours", "float32", "compiled")]),
-        "graph": ("seconds", [("ours", "float32", "graph")]),
-        "TF32": ("seconds", [("ours", "tf32", "eager")]),
-        "bfloat16": ("seconds", [("ours", "bfloat16", "eager")]),
-        "memory of the leanest loop": ("peak_bytes", leanest),
+    loops = [(name, "float32", "eager") for name in ("one convolution", "two convolutions")]
+    others = {
+        "leanest loop": loops,
+        "dense LSTM": [("dense LSTM", "float32", "eager")],
+        "compiled": [("ours", "float32", "compiled")],
+        "graph": [("ours", "float32", "graph")],
+        "TF32": [("ours", "tf32", "eager")],
+        "bfloat16": [("ours", "bfloat16", "eager")],
     }
-    cases: dict[str, dict[Any, Any]] = {}
+    cases: dict[str, Any] = {}
     for r in rows:
-        cases.setdefault(f"{r['title']}, {r['task']}", {})[r["implementation"], r["precision"], r["mode"]] = r
-    table = {"shape": list(cases), "ours, ms": [_seconds(ways[ours], 1e3) for ways in cases.values()]}
-    if any("peak_bytes" in r for r in rows):
-        table["ours, MiB"] = [_mebibytes(ways[ours]) for ways in cases.values()]
-    for title, (field, keys) in columns.items():
-        values = []
-        for ways in cases.values():
-            found = [ways[k][field] for k in keys if field in ways.get(k, ())]
-            values.append(f"{min(found) / ways[ours][field]:.2f}" if found and field in ways[ours] else "–")
-        if {*values} != {"–"}:
-            table[title] = values
-    return markdown(tuple(table), list(zip(*table.values(), strict=True)))
+        way = r["implementation"], r["precision"], r["mode"]
+        cases.setdefault(f"{r['title']}, {r['task']}", {})[way] = r
+
+    def ratio(case: Any, field: str, ways: Any) -> str:
+        values = [case[way][field] for way in ways if field in case.get(way, ())]
+        return f"{min(values) / case[ours][field]:.2f}" if values and field in case[ours] else "–"
+
+    columns: dict[str, Any] = {"ours, ms": lambda c: _seconds(c[ours], 1e3), "ours, MiB": lambda c: _mebibytes(c[ours])}
+    columns |= {title: lambda c, ways=ways: ratio(c, "seconds", ways) for title, ways in others.items()}
+    columns["memory of the leanest loop"] = lambda c: ratio(c, "peak_bytes", loops)
+    titled = [{"title": title, **ways} for title, ways in cases.items()]
+    return _without_empty(titled, {"shape": "{title}", **columns})
 
 
-def scaling(page: str) -> str:
-    """Lists the exponents of time and memory, and the throughput over threads and streams."""
-    result = recorded(SCALING)
-    m = result["machine"]
-    clock = "processor time, measured next to other programs" if m["clock"] == "cpu" else "wall time"
-    caption = (
-        f"`python -m benchmarks --scaling` on {m['processor']} with torch {m['torch']}, {m['threads']} "
-        f"thread{'s' * (m['threads'] > 1)}, {clock}; medians of {result['rounds']} runs in turn."
+# ---- weights and architectures -----------------------------------------------------------------------------------
+def precisions(page: str) -> str:
+    """Lists file size and loss of accuracy of the weights in each dtype."""
+    rows: list[tuple[object, ...]] = []
+    for name, measured in recorded("tools/precision.json")["weights"].items():
+        for row in measured:
+            size, unit = f"{row['bytes'] / 1000:,.0f} kB", row.get("unit", "")
+            if "accuracy" in row:
+                rows.append((f"`{name}`", row["precision"], size, "", f"accuracy {row['accuracy']:g} %"))
+                continue
+            squared = f" ({unit})²" if unit else ""
+            errors = [f"MSE {row['mse']:.4g}{squared}"]
+            if test := row.get("test"):
+                csi = ", ".join(f"{k} {unit} {v:.4f}" for k, v in list(test.items())[2:4])
+                errors.append(f"{test['sequences']} test sequences: MSE {test['mse']:.4g}{squared}, {csi}")
+            difference = f"{row['difference']:.2g} {unit}".rstrip()
+            rows.append((f"`{name}`", row["precision"], size, difference, "; ".join(errors)))
+    return markdown(("weights", "precision", "file", "difference", "errors"), rows)
+
+
+DATASETS = {
+    "moving_mnist": ("Moving MNIST", ("MSE", "SSIM")),
+    "rain": ("Rain over the Netherlands and Finland", ("CSI 0.5 mm/h", "CSI 2 mm/h", "MSE")),
+}
+"""Title of the datasets of the ladder, and their scores, the first of which orders the families."""
+
+
+def families(dataset: str) -> list[list[dict[str, Any]]]:
+    """Returns the rows of each family of the ladder, the seeds in order, best family first."""
+    by_family: dict[str, list[dict[str, Any]]] = {}
+    for row in recorded("references/ladder.json"):
+        if row["dataset"] == dataset:
+            by_family.setdefault(row["family"], []).append(row)
+    score = DATASETS[dataset][1][0]
+    return sorted(by_family.values(), key=lambda rows: mean_score(rows, score), reverse=score != "MSE")
+
+
+def ladder(page: str) -> str:
+    """Lists the scores and costs of every family on every data set, with the command."""
+    return "\n\n".join(map(_ladder_table, DATASETS))
+
+
+def _ladder_table(dataset: str) -> str:
+    title, scores = DATASETS[dataset]
+    rows: list[list[object]] = []
+    for seeds in families(dataset):
+        first = seeds[0]
+        costs = f"{1000 * first['seconds']:.0f} ms", f"{first['bytes'] / 1e6:.0f} MB"
+        spreads = (_with_deviation(seeds, name) for name in scores)
+        rows.append([f"`{first['family']}`", f"{first['parameters']:,}", f"{first['rate']:g}", *spreads, *costs])
+    for baseline in first["baselines"][scores[0]]:
+        values = (first["baselines"].get(name, {}).get(baseline) for name in scores)
+        rows.append([baseline, "", "", *("" if v is None else f"{v:,.{_digits(v)}f}" for v in values), "", ""])
+    header = ("family", "parameters", "learning rate", *scores, "a forecast, one core", "memory of 16")
+    return (
+        f"**{title}**\n\n{markdown(header, rows)}\n\n`python -m references.ladder --dataset {dataset} --data DIR`; "
+        f"{first['sequences']:,} sequences each. Costs: `--costs`, processor time of one thread, "
+        f"{first['machine']['processor']}, torch {first['machine']['torch']}."
     )
-    streams = "Memory, and threads and streams, were not measured yet."
-    if result["streams"]:
-        streams = (
-            "Frames per second of all streams together. A stream is one sequence at a time, in a thread of Python; "
-            f"2 × 4 are 2 threads of torch in each of 4 streams.\n\n{report.streams_table(result)}"
-        )
-    return f"{report.exponents_table(result)}\n\n{caption}\n\n{streams}"
 
 
-def _relative_times(path: Path, base: str, columns: dict[str, str]) -> str:
-    result, tasks = recorded(path), ("inference", "training")
-    rows = [
-        (case["title"], *(f"{case[task][name] / case[task][base]:.2f}" for task in tasks for name in columns))
-        for case in result["cases"]
-    ]
-    header = ("shape", *(f"{title}, {task}" for task in tasks for title in columns.values()))
-    threads, clock = result["threads"], "processor" if result["clock"] == "cpu" else "wall"
-    caption = (
-        f"`python -m benchmarks.comparisons {path.stem}` with torch {result['torch']}, {threads} "
-        f"thread{'s' * (threads > 1)}, {clock} time; medians of {result['rounds']} runs in turn."
-    )
-    return f"{markdown(header, rows)}\n\n{caption}"
+def mean_score(rows: list[dict[str, Any]], name: str) -> float:
+    """Returns the mean of a score over seeds."""
+    return fmean(row["scores"][name] for row in rows)
 
 
-def archive(page: str) -> str:
-    """Lists forecasts of an archive per second and the processor time of each, by the number of workers."""
-    if not ARCHIVE.exists():
-        return "Not measured yet; `python -m benchmarks.archive` writes this table."
-    data = recorded(ARCHIVE)
-    ways = list(next(iter(data["seconds"].values())))
-    rows = [
-        (
-            f"`{model}`",
-            *(
-                f"{data['forecasts'] / times[w]:.2g} ({cpu / data['forecasts']:.2g} s)"
-                for w, cpu in data["processor_time"][model].items()
-            ),
-        )
-        for model, times in data["seconds"].items()
-    ]
-    loads = " to ".join(f"{x:.0f}" for x in data["load"])
-    text = (
-        f"Forecasts per second, and in brackets the processor time per forecast in all processes, medians of "
-        f"{plural(data['repeats'], 'round')}, for maps of "
-        f"{data['size'][0]} × {data['size'][1]} pixels and {data['batch_size']} issue times a task, on "
-        f"{data['cores']} cores with a load average of {loads}, this benchmark included. A task costs the scheduler "
-        f"and the worker {1000 * data['task']:.1f} ms of processor time. "
-        "`python -m benchmarks.archive` measures it.\n"
-    )
-    return f"{text}\n{markdown(('weights', *ways), rows)}"
+def deviation(rows: list[dict[str, Any]], name: str) -> float | None:
+    """Returns the standard deviation of a score between seeds; None for one seed."""
+    return stdev(row["scores"][name] for row in rows) if len(rows) > 1 else None
+
+
+def _with_deviation(rows: list[dict[str, Any]], name: str) -> str:
+    mean, spread = mean_score(rows, name), deviation(rows, name)
+    digits = _digits(mean if spread is None else min(mean, 10 * spread))
+    return f"{mean:,.{digits}f}" + ("" if spread is None else f" ± {spread:,.{digits}f}")
+
+
+def _digits(value: float) -> int:
+    """Returns the number of digits after the point with which a value is shown."""
+    return 0 if value >= 100 else 1 if value >= 1 else 3

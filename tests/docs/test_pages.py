@@ -10,8 +10,7 @@ import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.pretrained.registry import entry_points
 from tests.helpers.docs.pages import CARDS, PAGES, ROOT, name
-from tools import docs
-from tools.published import OPENSTL
+from tools import docs, models
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
 OTHERS = ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "HOW_TO_RELEASE.md", "SECURITY.md", "SUPPORT.md", "licenses/README.md")
@@ -26,8 +25,8 @@ def test_generated_parts_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
     some = ("convgru_forecaster", "predrnn", "phydnet")
     few = [(name, convrnn_zoo.create_model(name, device="meta").eval()) for name in some]
     with monkeypatch.context() as patched:
-        patched.setattr(docs, "_forecasters", lambda: few)
-        rows = docs.forecasters("docs/models/choosing.md").splitlines()
+        patched.setattr(models, "_forecasters", lambda: few)
+        rows = models.forecasters("docs/models/choosing.md").splitlines()
     assert len(rows) == 2 + len(some)
     assert set(rows) < set(table[1].splitlines())
     monkeypatch.setitem(docs.PARTS, "forecasters", lambda page: table[1])
@@ -91,7 +90,7 @@ def test_every_source_of_checkpoints_is_listed() -> None:
 
 
 def test_published_scores_agree_with_the_documentation_of_the_networks() -> None:
-    published = json.loads(OPENSTL.read_text(encoding="utf-8"))
+    published = json.loads(models.OPENSTL.read_text(encoding="utf-8"))
     score = re.compile(
         r"after (200|2000) epochs(?:, 10 input and 10 forecast frames)?: MSE (\d+\.\d+)"
         r"(?:, MAE [\d.]+)?(?:, SSIM (\.\d+))?"

@@ -9,7 +9,7 @@ from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
 from tests.exporting.test_export import run_steps
 from tests.helpers.exporting.agreement import largest_difference, map_size, size_multiple
 from tests.helpers.registry import slow_unless
-from tools import exports, weight_exports
+from tools import exports
 
 RECORD = exports.recorded()
 
@@ -17,17 +17,17 @@ RECORD = exports.recorded()
 def test_exports_json_lists_all_names():
     missing = RECORD.keys() ^ set(exports.names())
     assert not missing, (
-        f"run `python -m tools.exports {' '.join(missing)}`: CONTRIBUTING.md, Add an architecture, step 7"
+        f"run `python -m tools.exports names {' '.join(missing)}`: CONTRIBUTING.md, Add an architecture, step 7"
     )
-    assert list(RECORD) == list(exports.names()), "run `python -m tools.exports`"
+    assert list(RECORD) == list(exports.names()), "run `python -m tools.exports names`"
     assert all(results.keys() == exports.WAYS.keys() for results in RECORD.values())
 
 
 def test_weight_exports_json_lists_weights_of_every_architecture():
-    recorded = weight_exports.recorded()
-    assert sorted(recorded.keys() - {"versions"}) == weight_exports.names(), "run `python -m tools.weight_exports`"
-    for name in weight_exports.names():
-        assert recorded[name].keys() == weight_exports.WAYS.keys(), f"run `python -m tools.weight_exports '{name}'`"
+    recorded = exports.recorded(exports.OF_WEIGHTS)
+    assert sorted(recorded.keys() - {"versions"}) == exports.weights(), "run `python -m tools.exports weights`"
+    for name in exports.weights():
+        assert recorded[name].keys() == exports.FILES.keys(), f"run `python -m tools.exports weights '{name}'`"
         for result in recorded[name].values():
             assert "no step form" in result["error"] if "error" in result else result["bytes"] > 0
             assert result.get("difference", 0.0) <= 1e-5

@@ -21,7 +21,7 @@ from references.earthnet import (
 )
 from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.interop.recorded import recorded
-from tools.published import EARTHNET
+from tools.models import EARTHNET
 
 
 @pytest.fixture

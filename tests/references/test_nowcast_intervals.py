@@ -7,7 +7,7 @@ import torch
 from click.testing import CliRunner
 
 from references.nowcast.intervals import ALL, bootstrap, compare, intervals
-from tools.nowcasts import NOWCASTS, _events
+from tools.nowcasts import NOWCASTS, events
 
 
 def event(gain, windows=5, **more):
@@ -70,4 +70,4 @@ def test_the_command_prints_the_recorded_scores():
     assert done.exit_code == 0
     lines = [line for line in done.output.splitlines() if line.startswith("all events")]
     assert len(lines) == 9 + 36 + 1 + 3 + 6  # CSI and FSS by threshold, scale and group; MSE, CRPS, Brier, reliability
-    assert json.loads(NOWCASTS.read_text(encoding="utf-8")) == _events()
+    assert list(json.loads(NOWCASTS.read_text(encoding="utf-8")).values()) == events()

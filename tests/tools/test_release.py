@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import docs
+from tools import models
 from tools.release import MARK, MARKED, ROOT, addresses, leftovers, missing, move, public_address
 
 VERSION = "convrnn_zoo/_version.py"
@@ -107,8 +107,12 @@ def test_a_leftover_is_found(text: str, copy: Path) -> None:
 
 @pytest.mark.parametrize("source", ["", "https://github.com/some-one/rain.zoo"])
 def test_pages_link_the_repository_once_it_is_public(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docs, "public_address", lambda: source)
-    parts = (docs.release("README.md"), docs.badge("docs/tutorials/clips.md"), docs.citation("docs/project/cite.md"))
+    monkeypatch.setattr(models, "public_address", lambda: source)
+    parts = (
+        models.release("README.md"),
+        models.badge("docs/tutorials/clips.md"),
+        models.citation("docs/project/cite.md"),
+    )
     for part in parts:
         assert ("github" in part) == bool(source)
         assert source in part
