@@ -75,7 +75,7 @@ def mark_repetitions(items: list[pytest.Item]) -> None:
             others = {k: repr(v) for k, v in _parameters(item).items() if k not in mark.args}
             rule = item.path, item.originalname, *sorted(others.items())  # type: ignore[attr-defined]
             rules[rule] += 1
-            if rules[rule] > 2 and zlib.crc32(item.nodeid.encode()) % 10:
+            if rules[rule] > 2 and zlib.crc32(item.nodeid.encode()) % 40:
                 item.add_marker(pytest.mark.slow)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers.layers.oracles import CELLS, SEQUENCES, assert_close, case_id, example, over_variants, space
+from tests.helpers.registry import two_dimensions_first
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DOUBLE = {"dtype": torch.float64}
@@ -95,7 +96,7 @@ def test_a_shift_along_the_circular_axis_only_shifts_the_output(cls: type, optio
 
 @pytest.mark.parametrize("widths", [3, [3, 4]], ids=["one_width", "a_list"])
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
 def test_chunks_with_carried_state_equal_one_call(
     cls: type, options: dict, batch_first: bool, widths: int | list[int]
 ) -> None:

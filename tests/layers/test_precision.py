@@ -91,7 +91,7 @@ def test_the_fast_tanh_of_half_precision_has_a_small_relative_error() -> None:
     assert special[1].isnan()
 
 
-@pytest.mark.parametrize(("cls", "options"), over_variants(CLASSES), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(CLASSES)), ids=case_id)
 def test_a_state_can_be_fed_back(cls: type, options: dict) -> None:
     module, x = cls(2, 3, 3, **options), example(cls, 2)
 
@@ -110,7 +110,7 @@ def test_a_state_can_be_fed_back(cls: type, options: dict) -> None:
             assert_close(module(x, mapped(lambda h, dtype=dtype: h.to(dtype), carried(first))), second, 5e-2)
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
+@pytest.mark.parametrize("cls", two_dimensions_first(CLASSES), ids=case_id)
 def test_float64_stays_as_it_is(cls: type) -> None:
     module, x = cls(2, 3, 3, dtype=torch.float64), example(cls, 2).double()
     expected = module(x)
@@ -118,7 +118,7 @@ def test_float64_stays_as_it_is(cls: type) -> None:
         assert all(map(torch.equal, tensors(module(x)), tensors(expected)))
 
 
-@pytest.mark.parametrize(("cls", "options"), over_variants(SEQUENCES), ids=case_id)
+@pytest.mark.parametrize(("cls", "options"), two_dimensions_first(over_variants(SEQUENCES)), ids=case_id)
 def test_packed_both_ways_and_backward(cls: type, options: dict) -> None:
     rnn = cls(2, [3, 4], 3, num_layers=2, bidirectional=True, **options)
     x = pack_padded_sequence(example(cls, 2), [2, 3], enforce_sorted=False)
@@ -131,7 +131,7 @@ def test_packed_both_ways_and_backward(cls: type, options: dict) -> None:
     assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in rnn.parameters())
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=case_id)
+@pytest.mark.parametrize("cls", two_dimensions_first(CLASSES), ids=case_id)
 def test_rejects_integers_under_autocast(cls: type) -> None:
     with bf16(), pytest.raises(TypeError, match=r"torch\.float32.*input.*torch\.int64"):
         cls(2, 3, 3)(example(cls, 2).long())

@@ -12,7 +12,7 @@ from tests.helpers.registry import two_dimensions_first
 
 
 @pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("cls", SEQUENCES, ids=case_id)
+@pytest.mark.parametrize("cls", two_dimensions_first(SEQUENCES), ids=case_id)
 def test_in_double_precision_over_all_options(cls: type, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(built(cls), lengths_of_sequences, st.booleans(), st.booleans())
