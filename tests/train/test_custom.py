@@ -6,7 +6,6 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-import torchmetrics
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import convrnn_zoo
@@ -82,14 +81,15 @@ def test_metrics_are_computed_on_the_validation_data(kind, tmp_path):
     assert best["validation_error"] == pytest.approx(float(expected), rel=1e-4)
 
 
-class Count(torchmetrics.SumMetric):
-    def update(self, forecast, truth):
-        truth.fill_(9.0)  # a metric that changes its arguments
-        super().update(float(len(forecast)))
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_metrics_are_of_the_complete_split_and_do_not_change_each_other(batch_size, tmp_path):
+    import torchmetrics  # here, since every worker collects this file
+
+    class Count(torchmetrics.SumMetric):
+        def update(self, forecast, truth):
+            truth.fill_(9.0)  # a metric that changes its arguments
+            super().update(float(len(forecast)))
+
     def rmse(forecast, truth):
         truth -= truth.nanmean()  # of its own copy
         return forecast.square().mean().sqrt()
