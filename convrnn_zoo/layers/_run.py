@@ -244,16 +244,14 @@ def prepare_weights(cell: Any, w: DirectionWeights) -> DirectionWeights:
     if cell.export_loop is not None:  # an exported loop rejects two views of one tensor
         ih, hh, b_ih, b_hh, *extra = (None if t is None else t.clone() for t in (*w[:4], *w.extra))
         w = DirectionWeights(ih, hh, b_ih, b_hh, tuple(extra))  # type: ignore[arg-type]
-    if w.ih is None:
-        return w
-    joins = cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry)
-    weights = [w.ih, w.hh, *([torch.cat([w.ih, w.hh], 1)] if joins else [])]
-    if torch.compiler.is_compiling() and cell.export_loop is None and w.ih.device.type == "cpu":
-        # A compiled convolution otherwise reorders its weight for every step.
-        weights = [in_layout(weight, channels_last=True) for weight in weights]
-    ih, hh, *joint = weights
+    joins = w.ih is not None and cell.sums_all_gates and can_join(w.ih, w.hh, cell.geometry)
+    weights = [w.ih, w.hh, torch.cat([w.ih, w.hh], 1) if joins else None]
+    if torch.compiler.is_compiling() and cell.export_loop is None:
+        # On a CPU, a compiled convolution otherwise reorders its weight for every step.
+        weights = [in_layout(t, True) if t is not None and t.device.type == "cpu" else t for t in weights]
+    ih, hh, joint = weights
     bias = sum_bias(w.b_ih, w.b_hh) if joins else None
-    return DirectionWeights(ih, hh, w.b_ih, w.b_hh, w.extra, w.h_mask, joint[0] if joins else None, bias)
+    return DirectionWeights(ih, hh, w.b_ih, w.b_hh, w.extra, w.h_mask, joint, bias)
 
 
 def reference_step(cell: Any, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
