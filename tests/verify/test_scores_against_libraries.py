@@ -7,9 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from sklearn import metrics as sklearn
-from sklearn.calibration import calibration_curve
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from convrnn_zoo.verify.confusion import count_confusions
 from convrnn_zoo.verify.losses import crps, find_loss, ssim
@@ -64,6 +61,9 @@ def test_scores_of_ensembles_are_those_of_properscoring(seed, count, unknown, fa
 @given(seeds, shares, shares, st.sampled_from([0.2, 1.0, 2.0, 9.0]), st.integers(1, 3))
 @PROPERTY
 def test_contingency_and_reliability_are_those_of_scikit_learn(seed, unknown, failed, threshold, batches):
+    from sklearn import metrics as sklearn
+    from sklearn.calibration import calibration_curve
+
     truth = sample(seed, 4, 2, 1, 6, 5, unknown=unknown)
     members = (truth.nan_to_num(1) + sample(seed + 1, 7, *truth.shape, unknown=failed / 7) - 1).abs()
     occurrences, probabilities = Occurrences(threshold, 2), ProbabilityScores((threshold,), 2)
@@ -94,6 +94,8 @@ def test_contingency_and_reliability_are_those_of_scikit_learn(seed, unknown, fa
 @given(seeds, st.integers(2, 9), st.integers(1, 60))
 @PROPERTY
 def test_confusions_are_those_of_scikit_learn(seed, classes, count):
+    from sklearn import metrics as sklearn
+
     labels, predictions = torch.randint(classes, (2, count), generator=torch.Generator().manual_seed(seed))
     names = tuple(map(str, range(classes)))
     found = count_confusions(torch.nn.functional.one_hot(predictions, classes).float(), labels, names)
@@ -128,6 +130,9 @@ def test_the_fractions_skill_score_is_that_of_scipys_filters(seed, unknown, wind
 @given(seeds, shares, st.sampled_from([(0.0, 1.0), (-3.0, 7.0), (260.0, 300.0)]))
 @PROPERTY
 def test_errors_and_similarity_are_those_of_scikit_learn_torchmetrics_and_scipy(seed, unknown, bounds):
+    from sklearn import metrics as sklearn
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     low, high = bounds
     forecast, truth = (low + (high - low) * sample(seed, 2, 2, 3, 1, 14, 11) / 4).unbind()
     hidden = sample(seed + 1, *truth.shape, unknown=unknown / 40).isnan()
@@ -169,6 +174,8 @@ def test_errors_and_similarity_are_those_of_scikit_learn_torchmetrics_and_scipy(
 @given(seeds, st.floats(0.05, 0.95))
 @PROPERTY
 def test_the_pinball_loss_is_that_of_scikit_learn(seed, probability):
+    from sklearn import metrics as sklearn
+
     output, truth = sample(seed, 2, 30)
     expected = sklearn.mean_pinball_loss(truth, output, alpha=probability)
     assert float(find_loss("quantile", probability).of(output, truth, truth)) == pytest.approx(expected)

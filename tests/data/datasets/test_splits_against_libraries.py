@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import model_selection as sklearn
 
 from convrnn_zoo.data import ArrayFrames, Frames, LabelledSequences, split_in_time
 from convrnn_zoo.data.datasets.splits import split_names
@@ -41,6 +40,8 @@ def parts_of(made, **fields):
 
 
 def is_split_of_groups(indices, groups):
+    from sklearn import model_selection as sklearn
+
     """Whether scikit-learn's splits that leave out as many groups have one with this test part."""
     held_out = len({groups[i] for i in indices})
     splits = sklearn.LeavePGroupsOut(held_out).split(groups, groups=groups)
@@ -68,6 +69,8 @@ def test_groups_and_files_are_in_one_part(made, validation, split):
 @given(recordings(), fractions)
 @PROPERTY
 def test_classes_have_the_shares_of_scikit_learn(made, validation):
+    from sklearn import model_selection as sklearn
+
     made = 3 * made  # a third of a class is a whole number
     labels = np.array([ord(r.label) - ord("a") for r in made])
     parts = parts_of(made, validation=validation)
@@ -82,6 +85,8 @@ def test_classes_have_the_shares_of_scikit_learn(made, validation):
 @given(st.integers(3, 40), st.integers(0, 4), fractions)
 @PROPERTY
 def test_frames_are_split_in_order_of_time(thirds, inputs, validation):
+    from sklearn import model_selection as sklearn
+
     count = 3 * thirds
     frames = Frames(path=Path("a"), array=np.arange(count, dtype="float32")[:, None, None], times=np.arange(count))
     parts = {p: split_in_time(frames, p, inputs, validation).read(0, None)[:, 0, 0, 0].tolist() for p in PARTS}
@@ -96,6 +101,8 @@ def test_frames_are_split_in_order_of_time(thirds, inputs, validation):
 @given(st.sets(st.integers(0, 30), min_size=3), fractions, st.data())
 @PROPERTY
 def test_names_of_a_list_are_the_test_part(numbers, validation, data):
+    from sklearn import model_selection as sklearn
+
     names = [f"{n}.npy" for n in sorted(numbers)]
     tested = data.draw(st.sets(st.sampled_from(names), min_size=1, max_size=len(names) - 2))
     folds = [0 if name in tested else -1 for name in names]
