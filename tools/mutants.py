@@ -25,8 +25,8 @@ import click
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("layers", "pretrained", "data", "train")
-FURTHER = {"layers": ["tests/interop"], "pretrained": ["tests/hub"]}
-"""Tests of another folder that compare values of a folder: with those of the original code, or before a push."""
+FURTHER = {"layers": ["tests/interop"], "pretrained": ["tests/hub"], "data": ["tests/data"]}
+"""Tests of other folders that compare values of a folder: with those of the original code, before a push, or read."""
 OPERATORS = re.compile(
     "core/("
     "ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Add|Div_Mul|FloorDiv_Mul|Mod_Mul|Pow_Mul)|"

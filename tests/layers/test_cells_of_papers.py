@@ -208,3 +208,10 @@ def test_group_norms_are_equal_torch_nn():
     torch.testing.assert_close(cell.normalize(gates, (cell.weight_norm, cell.bias_norm)), norm(gates))
     with pytest.raises(ValueError, match=r"out_channels.*32.* 40"):
         Conv2dGroupNormLSTMCell(2, 40, 3)
+
+
+def test_a_mau_cell_adds_its_input_only_if_it_is_residual() -> None:
+    cell, residual = (MAUCell(2, 3, tau=1, map_size=2, **options) for options in ({}, {"residual": True}))
+    residual.load_state_dict(cell.state_dict())
+    x = torch.randn(1, 2, 2, 2)
+    torch.testing.assert_close(residual(x)[0], cell(x)[0] + x)

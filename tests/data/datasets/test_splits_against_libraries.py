@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convrnn_zoo.data import ArrayFrames, Frames, LabelledSequences, split_in_time
-from convrnn_zoo.data.datasets.splits import split_names
+from convrnn_zoo.data.datasets.splits import select_per_class, split_names
 from convrnn_zoo.data.readers.sequences import Recording
 
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -134,3 +134,10 @@ def test_the_last_files_of_a_class_are_the_test():
     ]
     with pytest.raises(ValueError, match="three recordings"):
         LabelledSequences(name="a").select(made[::9], "train")
+
+
+def test_a_class_of_two_files_is_divided_by_examples_and_one_of_three_by_files() -> None:
+    files = ["1", "1", "1", "2", "2", "2"]
+    assert select_per_class(["a"] * 6, lambda n: n // 3, files) == {4, 5}
+    assert select_per_class(["a"] * 6, lambda n: n // 3, ["1", "2", "2", "2", "3", "3"]) == {4, 5}
+    assert select_per_class(["a"] * 6, lambda n: n // 3, ["1", "1", "2", "2", "2", "3"]) == {5}
