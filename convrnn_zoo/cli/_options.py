@@ -45,15 +45,6 @@ class NumberList(click.ParamType):
         return numbers
 
 
-class TextList(click.ParamType):
-    """Texts that are separated by commas, such as ``2020-06,2020-08``; an empty one is None."""
-
-    name = "texts"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str | None, ...]:
-        return tuple(part.strip() or None for part in value.split(",")) if isinstance(value, str) else tuple(value)
-
-
 class FiniteRange(click.FloatRange):
     """A number in a range that is not NaN, which click lets through."""
 

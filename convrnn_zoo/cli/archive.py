@@ -11,7 +11,7 @@ from ..predict.archive import forecast_archive
 from ..predict.archive.store import open_store
 from ..values.units import plural
 from ._forecasts import forecast_options
-from ._options import WEIGHTS_EPILOG, TextList, output_directory, with_model
+from ._options import WEIGHTS_EPILOG, output_directory, with_model
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
@@ -23,7 +23,6 @@ from ._options import WEIGHTS_EPILOG, TextList, output_directory, with_model
 )
 @click.option(
     "--period",
-    type=TextList(),
     metavar="FIRST,LAST",
     help="First and last issue time, such as 2020-06,2020-08 [default: all].",
 )
@@ -47,7 +46,7 @@ def archive(
     output: Path,
     as_json: bool,
     quiet: bool,
-    period: tuple[str | None, ...] | None,
+    period: str | None,
     options: dict[str, Any],
     **settings: Any,
 ) -> None:
@@ -66,7 +65,7 @@ def archive(
         model,
         files[0] if len(files) == 1 else list(files),
         output,
-        period=period or (None, None),
+        period=(None, None) if period is None else [date.strip() or None for date in period.split(",")],
         progress=not quiet,
         **settings,
         **options,

@@ -66,7 +66,9 @@ def open_source(source: Any, options: ReadOptions) -> Frames:
 class ForecastRun:
     """A forecaster, the frames of a source, and the options of the forecasts from them.
 
-    Copies in other processes open the frames themselves.
+    Copies in other processes open the frames themselves. Attributes have the name of the `weights`, the number of
+    `members` (0 for a single forecast), whether these `are_quantiles` at each pixel or random, and whether the forecast
+    `has_channels`, that is, an axis of channels.
 
     Raises:
         ValueError: an option does not fit the model or the frames.
@@ -90,6 +92,9 @@ class ForecastRun:
             raise ValueError(f"rain_relation (--rain-relation): {path} is no reflectivity; leave it out")
         if self.options.minutes is None and accepts(model, "minutes") and isinstance(found, float):
             self.options = dataclasses.replace(self.options, minutes=None if is_same(found, self.step) else found)
+        self.weights = model.metadata.name if model.metadata else self.name
+        self.members, self.are_quantiles = self.options.members or 0, not isinstance(model, EnsembleForecaster)
+        self.has_channels = model.in_chans > 1 or model.out_chans > 1
         self.horizon = choose_horizon(model, self.options.horizon, self.step)
         self.trained_inputs = model.input_frames or self.values.inputs
         self.inputs = self.options.inputs or self.trained_inputs
@@ -108,26 +113,6 @@ class ForecastRun:
     def step(self) -> Step | None:
         """Step of the frames by the options or the training; None if neither states it."""
         return self.options.minutes or self.values.step
-
-    @property
-    def weights(self) -> str:
-        """Name of the weights in attributes."""
-        return self.model.metadata.name if self.model.metadata else self.name
-
-    @property
-    def members(self) -> int:
-        """Number of ensemble members; 0 for a single forecast."""
-        return self.options.members or 0
-
-    @property
-    def are_quantiles(self) -> bool:
-        """True if the members are quantiles at each pixel, and not random."""
-        return not isinstance(self.model, EnsembleForecaster)
-
-    @property
-    def has_channels(self) -> bool:
-        """True if forecasts have an axis of channels."""
-        return self.model.in_chans > 1 or self.model.out_chans > 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "frames"}

@@ -328,9 +328,7 @@ def skill(scores: Scores, metric: str) -> tuple[str, float]:
     known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
     if not known:
         return "", math.nan
-    best = next(iter(known))
-    for name, mean in known.items():
-        best = name if info.is_better(mean, known[best]) else best
+    best = min(known, key=lambda name: info.rank(known[name]))
     mean = average(ours, scores[best][metric]).value
     if math.isinf(info.perfect):
         return best, math.nan

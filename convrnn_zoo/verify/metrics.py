@@ -53,11 +53,13 @@ class MetricInfo(NamedTuple):
     It returns the value of each frame ``(N, T)``. Recipes name metrics with a function; the others are always computed.
     """
 
+    def rank(self, value: float) -> float:
+        """Returns a number that is lower for better values."""
+        return {"lower": value, "higher": -value, "nearest": abs(value - self.perfect)}[self.better]
+
     def is_better(self, value: float, other: float) -> bool:
         """Returns whether `value` is better than `other`."""
-        if self.better == "nearest":
-            return abs(value - self.perfect) < abs(other - self.perfect)
-        return value < other if self.better == "lower" else value > other
+        return self.rank(value) < self.rank(other)
 
     def format_unit(self, unit: str) -> str:
         """Returns the unit of the metric for data in `unit`; the unit of dimensionless data is empty."""

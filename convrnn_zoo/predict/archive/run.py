@@ -331,10 +331,9 @@ def _run_on_workers(run: ArchiveRun, regions: Sequence[int], jobs: int, schedule
     """
     distributed = need("distributed", "archive")
     with contextlib.ExitStack() as stack:
-        client = scheduler
-        if scheduler is None or isinstance(scheduler, str):
-            address = scheduler or stack.enter_context(start_workers(jobs))
-            client = stack.enter_context(distributed.Client(address))
+        client = stack.enter_context(start_workers(jobs)) if scheduler is None else scheduler
+        if not isinstance(client, distributed.Client):
+            client = stack.enter_context(distributed.Client(client))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
             shared = client.submit(copy, run, pure=False)
