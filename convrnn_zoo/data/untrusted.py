@@ -1,7 +1,6 @@
 """Checks of Zarr, HDF5 and GRIB files from untrusted sources, before any of their values is read.
 
-A file may not lead to another file, its codecs must be known, and no chunk may decompress to more than 1 GiB. Arrays
-are read in parts, so that they may be larger than the file.
+No file leads to another file, only listed codecs decode values, and no chunk decompresses to more than 1 GiB.
 """
 
 import json
@@ -16,31 +15,21 @@ from .._extras import need
 from .._hdf5 import CheckedFile
 from .files import LARGE, FileError, check_claimed_size, reading
 
-MAX_BLOCK = 2**17
-"""Largest decompressed size of a block of zstd."""
-
 
 def zstd_size(data: bytes) -> int:
-    """Returns the decompressed size that zstd data claim; if they state none, the largest possible size.
-
-    The format is specified in RFC 8878.
-    """
-
-    def number(at: int, length: int) -> int:
-        if at + length > len(data):
-            raise ValueError("a chunk of zstd is truncated")
-        return int.from_bytes(data[at : at + length], "little")
-
-    flags = number(4, 1)
+    """Returns the decompressed size that zstd data claim; if they state none, 128 KiB for each block (RFC 8878)."""
+    flags = data[4]
     is_single, length = bool(flags & 0x20), (flags >> 5 & 1, 2, 4, 8)[flags >> 6]
     at = 5 + (not is_single) + (0, 1, 2, 4)[flags & 3]
     if length:
-        return number(at, length) + 256 * (length == 2)
+        return int.from_bytes(data[at : at + length], "little") + 256 * (length == 2)
     size, is_last = 0, False
     while not is_last:
-        head = number(at, 3)
+        if at + 3 > len(data):
+            raise ValueError("a chunk of zstd is truncated")
+        head = int.from_bytes(data[at : at + 3], "little")
         is_last, is_repeated = bool(head & 1), head >> 1 & 3 == 1
-        at, size = at + 3 + (1 if is_repeated else head >> 3), size + MAX_BLOCK
+        at, size = at + 3 + (1 if is_repeated else head >> 3), size + 2**17
     return size
 
 
@@ -50,7 +39,7 @@ CLAIMED_SIZES: dict[str, Callable[[bytes], int]] = {
     "szip": lambda data: int.from_bytes(data[:4], "little"),
     "zstd": zstd_size,
 }
-"""Functions that return the decompressed size that a chunk claims, by compressor."""
+"""Functions that return the decompressed size that a chunk claims. Other compressors expand a thousandfold at most."""
 
 
 def check_chunk(path: Path, name: str, size: int, limit: int = LARGE) -> None:
@@ -59,7 +48,17 @@ def check_chunk(path: Path, name: str, size: int, limit: int = LARGE) -> None:
         raise FileError(f"{path}: a chunk of {name} claims {size:,} bytes; store it in chunks of at most {limit:,}")
 
 
-# ---- GRIB ----------------------------------------------------------------------------------------------------------
+def _find_compressor(path: Path, name: str, codecs: list[Any], compressors: Any, others: Any, checksums: Any) -> Any:
+    """Returns the compressor among codecs, or None; raises FileError for unknown ones, or if it is not the last one."""
+    if unknown := [c for c in codecs if c not in (*compressors, *others)]:
+        raise FileError(f"{path}: the codec {unknown[0]!r:.80} of {name} is not read; store it with gzip or zstd")
+    found = [c for c in codecs if c not in checksums]
+    if any(c in compressors for c in found[:-1]):
+        listed = ", ".join(map(str, codecs))
+        raise FileError(f"{path}: {name} is not compressed once, as the last step, but by {listed}; store it with gzip")
+    return found[-1] if found and found[-1] in compressors else None
+
+
 def check_grib(path: Path) -> None:
     """Checks the size that each message of a GRIB file claims, which may be constant and then stores no values.
 
@@ -75,17 +74,17 @@ def check_grib(path: Path) -> None:
 
 
 # ---- HDF5 ----------------------------------------------------------------------------------------------------------
-COMPRESSORS = {1: "deflate", 4: "szip", 307: "bzip2", 32000: "lzf", 32001: "blosc", 32015: "zstd"}
+HDF5_COMPRESSORS = {1: "deflate", 4: "szip", 307: "bzip2", 32000: "lzf", 32001: "blosc", 32015: "zstd"}
 """Numbers of the compressors that the NetCDF library and h5py write."""
 SHUFFLE, CHECKSUM = 2, 3
 
 
 def check_hdf5(path: Path, kind: str = "HDF5 file") -> None:
-    """Checks all links, datasets and types of an HDF5 or NetCDF-4 file. Error messages name its `kind`.
+    """Checks all links and datasets of an HDF5 or NetCDF-4 file. Error messages name its `kind`.
 
     Raises:
-        FileError: values are stored in another file, a filter is not supported, a dataset has more than one compressor,
-            or a chunk needs more than 1 GiB.
+        FileError: values are stored in another file, a filter is not supported, a dataset has more than one compressor
+            or lists of variable length, or a chunk needs more than 1 GiB.
         ImportError: a filter is not installed.
     """
     h5py = need("h5py", "netcdf")
@@ -94,56 +93,48 @@ def check_hdf5(path: Path, kind: str = "HDF5 file") -> None:
         file.visititems_links(lambda *link: links.append(link))
         if outside := [name for name, link in links if not isinstance(link, h5py.HardLink | h5py.SoftLink)]:
             raise FileError(f"{path}: {outside[0]} is stored in another file; save it in this one")
-        items = [file, *(file[name] for name, link in links if isinstance(link, h5py.HardLink))]
-        for item in items:
-            for name in item.attrs:
-                _check_type(path, f"the attribute {name} of {item.name}", item.attrs.get_id(name).get_type())
+        for item in (file, *(file[name] for name, link in links if isinstance(link, h5py.HardLink))):
+            types = [item.attrs.get_id(name).get_type() for name in item.attrs]
             if isinstance(item, h5py.Dataset):
                 _check_dataset(path, item, raw)
+                types.append(item.id.get_type())
+            if any(map(_has_lists, types)):
+                raise FileError(f"{path}: {item.name} has lists of variable length, which are not read; store arrays")
 
 
-def _check_type(path: Path, name: str, data_type: Any) -> None:
-    """Raises FileError for lists of variable length other than of references; libhdf5 2.0 crashes on damaged ones."""
+def _has_lists(data_type: Any) -> bool:
+    """Returns whether a type has lists of variable length other than of references; libhdf5 2.0 crashes on bad ones."""
     h5t = need("h5py", "netcdf").h5t
-    parts = [data_type]
-    for part in parts:  # grows in the loop
-        if isinstance(part, h5t.TypeCompoundID):
-            parts += [part.get_member_type(i) for i in range(part.get_nmembers())]
-        elif isinstance(part, h5t.TypeArrayID):
-            parts.append(part.get_super())
-        elif isinstance(part, h5t.TypeVlenID) and not isinstance(part.get_super(), h5t.TypeReferenceID):
-            raise FileError(f"{path}: {name} has lists of variable length, which are not read; store arrays")
+    if isinstance(data_type, h5t.TypeCompoundID):
+        return any(_has_lists(data_type.get_member_type(i)) for i in range(data_type.get_nmembers()))
+    if isinstance(data_type, h5t.TypeArrayID):
+        return _has_lists(data_type.get_super())
+    return isinstance(data_type, h5t.TypeVlenID) and not isinstance(data_type.get_super(), h5t.TypeReferenceID)
 
 
 def _check_dataset(path: Path, dataset: Any, raw: Any) -> None:
     h5py, layout, name = need("h5py", "netcdf"), dataset.id.get_create_plist(), dataset.name
     if layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count():  # before its shape, which opens them
         raise FileError(f"{path}: {name} is stored in another file; save it in this one")
-    _check_type(path, name, dataset.id.get_type())
-    shape, itemsize = tuple(dataset.shape or ()), dataset.id.get_type().get_size()
-    if len(shape) == 1:  # coordinates are read as a whole
-        check_claimed_size(path, shape[0] * itemsize, dataset.id.get_storage_size())
+    itemsize = dataset.id.get_type().get_size()
+    if dataset.ndim == 1:  # coordinates are read as a whole
+        check_claimed_size(path, dataset.size * itemsize, dataset.id.get_storage_size())
     filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]
-    if others := [n for n in filters if n not in (*COMPRESSORS, SHUFFLE, CHECKSUM)]:  # libhdf5 loads any plugin
-        raise FileError(f"{path}: the filter {others[0]} of {name} is not read; use h5repack -f GZIP=4")
-    compressors = [n for n in filters if n in COMPRESSORS]
-    if not compressors:
+    compressor = _find_compressor(path, name, filters, HDF5_COMPRESSORS, (SHUFFLE, CHECKSUM), (CHECKSUM,))
+    if compressor is None:
         return
     check_chunk(path, name, math.prod(layout.get_chunk()) * itemsize)
-    number, compressor = compressors[0], COMPRESSORS[compressors[0]]
-    if len(compressors) > 1 or set(filters[filters.index(number) :]) - {number, CHECKSUM}:
-        raise FileError(f"{path}: {name} is not compressed once, as its last filter; h5repack -f GZIP=4 does so")
-    if not h5py.h5z.filter_avail(number):
+    if not h5py.h5z.filter_avail(compressor):
         need("hdf5plugin", "hdf5")  # registers the filters
-    if compressor in CLAIMED_SIZES:
+    if claimed_size := CLAIMED_SIZES.get(HDF5_COMPRESSORS[compressor]):
         if dataset.file.userblock_size:
             raise FileError(f"{path} begins with {dataset.file.userblock_size} bytes of a user; use h5repack -u")
         chunks: list[Any] = []
         dataset.id.chunk_iter(chunks.append)
         for chunk in chunks:
-            if not chunk.filter_mask >> filters.index(number) & 1:
+            if not chunk.filter_mask >> filters.index(compressor) & 1:
                 raw.seek(chunk.byte_offset)
-                check_chunk(path, name, CLAIMED_SIZES[compressor](raw.read(32)))
+                check_chunk(path, name, claimed_size(raw.read(32)))
 
 
 # ---- Zarr ----------------------------------------------------------------------------------------------------------
@@ -203,22 +194,16 @@ def _check_array(path: Path, name: str, array: Any) -> Callable[[bytes], None]:
     if any(codec == "sharding_indexed" for codec, _ in codecs):
         ((_, sharding),) = codecs
         codecs, count = _named(sharding["codecs"]), math.prod(array.shards) // math.prod(array.chunks)
-        index_codecs = [codec for codec, _ in _named(sharding["index_codecs"])]
-        size = 16 * count + 4 * (len(index_codecs) - 1)
+        checksums = [codec for codec, _ in _named(sharding["index_codecs"])]
+        if count > MAX_SHARD or checksums not in (["bytes"], ["bytes", "crc32c"]):
+            raise FileError(f"{path}: {name} has shards of {count:,} chunks with an index of {checksums}")
+        size = 16 * count + 4 * (len(checksums) - 1)
         index = slice(size) if sharding["index_location"] == "start" else slice(-size, None)
-        if count > MAX_SHARD or index_codecs not in (["bytes"], ["bytes", "crc32c"]):
-            raise FileError(f"{path}: {name} has shards of {count:,} chunks with an index of {index_codecs}")
     names = [codec for codec, _ in codecs]
-    if unknown := [codec for codec in names if codec not in (*ZARR_COMPRESSORS, *ZARR_FILTERS)]:
-        raise FileError(f"{path}: the codec {unknown[0]!r:.80} of {name} is not read; store it with gzip or zstd")
-    compressors = [codec for codec in names if codec in ZARR_COMPRESSORS]
-    if len(compressors) > 1 or (compressors and set(names[names.index(compressors[0]) + 1 :]) - {"crc32c"}):
-        raise FileError(f"{path}: {name} is not compressed once, as the last step, but by {', '.join(names)}")
-    check_chunk(path, name, math.prod(array.chunks) * array.dtype.itemsize)
-    if array.ndim == 1:  # coordinates are read as a whole
-        check_chunk(path, name, array.size * array.dtype.itemsize)
-    limit = int(LARGE / math.prod(_expansion(*codec) for codec in codecs))
-    claimed_size = CLAIMED_SIZES.get("".join(compressors), lambda data: 0)
+    compressor = _find_compressor(path, name, names, ZARR_COMPRESSORS, ZARR_FILTERS, ("crc32c",))
+    largest = max(math.prod(array.chunks), array.size if array.ndim == 1 else 0)  # coordinates are read as a whole
+    check_chunk(path, name, largest * array.dtype.itemsize)
+    limit, claimed_size = LARGE // math.prod(map(_expansion, codecs)), CLAIMED_SIZES.get(compressor, len)
 
     def check(content: bytes) -> None:
         places = [0, len(content)]
@@ -233,16 +218,11 @@ def _check_array(path: Path, name: str, array: Any) -> Callable[[bytes], None]:
 
 def _named(codecs: Any) -> list[tuple[str, dict[str, Any]]]:
     """Returns the name and the configuration of each codec of either version of the format."""
-    pairs = [(c.get("id") or c["name"], c.get("configuration", c)) for c in codecs]
-    return [(name.removeprefix("numcodecs."), configuration) for name, configuration in pairs]
+    return [((c.get("id") or c["name"]).removeprefix("numcodecs."), c.get("configuration", c)) for c in codecs]
 
 
-def _expansion(name: str, configuration: dict[str, Any]) -> float:
-    """Returns the factor by which a filter expands its input."""
-    if name == "packbits":
-        return 8
-    decoded, stored = ("decode_dtype", "encode_dtype") if name == "astype" else ("dtype", "astype")
-    if decoded not in configuration:
-        return 1
-    sizes = [numpy.dtype(configuration.get(k, configuration[decoded])).itemsize for k in (decoded, stored)]
-    return max(sizes[0] / max(sizes[1], 1), 1)
+def _expansion(codec: tuple[str, dict[str, Any]]) -> int:
+    """Returns the largest factor by which a filter expands its input."""
+    keys = {"dtype", "astype", "decode_dtype", "encode_dtype"}
+    sizes = [max(numpy.dtype(v).itemsize, 1) for k, v in codec[1].items() if k in keys]
+    return 8 if codec[0] == "packbits" else -(-max(sizes, default=1) // min(sizes, default=1))

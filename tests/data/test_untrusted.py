@@ -137,6 +137,7 @@ def test_a_codec_of_a_store_runs_no_code(name, tmp_path, unsafe_numcodecs):
         {**array_3(shape=(1, 2**14, 2**14)), "codecs": [shards(chunks=(1, 4, 4))]},
         array_3(shape=(1, 2**16, 2**16)),
         array_3(shape=(2**40,), chunks=(8,)),
+        array_3(shape=(8,), chunks=(2**40,)),
         array_3(data_type={"name": "fixed_length_utf32", "configuration": {"length_bytes": 2**40}}),
         array_2(filters=[{"id": "gzip", "level": 1}], compressor={"id": "gzip", "level": 1}),
         array_2(dtype="|O"),
@@ -148,6 +149,13 @@ def test_a_codec_of_a_store_runs_no_code(name, tmp_path, unsafe_numcodecs):
 def test_stores_of_large_chunks_or_unknown_codecs_are_rejected(array, tmp_path):
     pytest.importorskip("zarr", reason="the extra zarr")
     with pytest.raises(FileError, match=r"a\.zarr"):
+        read(write_store(tmp_path / "a.zarr", array, b"0" * 2**10))
+
+
+def test_a_filter_expands_a_chunk_to_at_most_a_gibibyte(tmp_path):
+    pytest.importorskip("zarr", reason="the extra zarr")
+    array = array_2(filters=[{"id": "astype", "decode_dtype": "<U1000000", "encode_dtype": "|u1"}])
+    with pytest.raises(FileError, match=r"a\.zarr.* claims"):
         read(write_store(tmp_path / "a.zarr", array, b"0" * 2**10))
 
 
