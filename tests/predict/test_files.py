@@ -112,18 +112,17 @@ def test_a_nowcast_gives_probabilities_and_any_time_step(nowcast, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--probability", "0.5"], "--probability"),
-        (["--minutes", "10"], "--minutes"),
-        (["--pixel-km", "1"], "--pixel-km"),
-        (["--outside", "nan"], "--outside"),
-        (["--probability", "0.5", "--compare"], "--compare"),
-    ],
+    ("option", "value"),
+    [("members", 2), ("seed", 1), ("thresholds", (1.0,)), ("minutes", 10), ("pixel_km", 1), ("outside", "nan")],
 )
-def test_options_that_a_model_lacks_are_errors(options, message, model, tmp_path):
+def test_options_that_a_model_lacks_are_errors(option, value, model, tmp_path):
     np.save(tmp_path / "a.npy", rain().values)
-    assert message in run("predict", model, tmp_path / "a.npy", "-o", tmp_path / "b.nc", *options, code=1)
+    flag = {"thresholds": "--probability"}.get(option, "--" + option.replace("_", "-"))
+    with pytest.raises(ValueError, match=rf"^{option} \({flag}\): "):
+        forecast_files(from_pretrained(model), "m", [tmp_path / "a.npy"], **{option: value})
+    assert "--compare" in run(
+        "predict", model, tmp_path / "a.npy", "-o", tmp_path / "b.nc", "--probability", 1, "--compare", code=1
+    )
 
 
 @pytest.mark.sampled("options", "suffix")

@@ -60,11 +60,11 @@ def moving_rain(frames, size=64, seed=0):
 
 
 @needs_pysteps
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "extrapolation"])
 def test_the_methods_of_pysteps_follow_the_rain(method):
     sequence = torch.cat([moving_rain(8), moving_rain(8, seed=1).mT])
     inputs, truth = sequence[:, :4], sequence[:, 4:]
-    forecast = METHODS[method](inputs, 4)
+    forecast = METHODS.get(method, extrapolation)(inputs, 4)
     assert forecast.shape == ((4,) if method == "STEPS" else ()) + truth.shape
     assert forecast.dtype == truth.dtype
     assert forecast.min() >= 0
@@ -83,6 +83,7 @@ def test_the_methods_of_pysteps_follow_the_rain(method):
 def test_maps_that_a_method_cannot_use_are_extrapolated(method, frames):
     forecast = METHODS[method](frames, 2)
     assert torch.equal(forecast, extrapolation(frames, 2).expand(forecast.shape))
+    assert forecast.any() == frames.any()
 
 
 @needs_pysteps

@@ -20,6 +20,15 @@ BRIGHTNESS = Preprocessing(lowest=0.0, highest=1.0)
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h")
 
 
+@pytest.fixture
+def shown(monkeypatch):
+    """Figures that are rendered."""
+    shown = []
+    monkeypatch.setattr(figures, "render", shown.append)
+    monkeypatch.setattr(figures, "stack_images", lambda images: None)
+    return shown
+
+
 @pytest.mark.parametrize(
     ("scale", "legends"),
     [(BRIGHTNESS, ["brightness", DIFFERENCE]), (RAIN, ["[mm/h]", f"{DIFFERENCE} [mm/h]"])],
@@ -53,10 +62,7 @@ def test_every_target_has_its_rows():
 
 
 @pytest.mark.parametrize(("step", "titles"), [(60.0, ("0 h", "+1 h")), (1440.0, ("0 d", "+1 d")), (None, ("0", "+1"))])
-def test_lead_times_are_in_the_natural_unit(step, titles, tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr(figures, "render", lambda figure: shown.append(figure))
-    monkeypatch.setattr(figures, "stack_images", lambda images: None)
+def test_lead_times_are_in_the_natural_unit(step, titles, tmp_path, monkeypatch, shown):
     monkeypatch.setattr(figures, "save_figure", lambda figure, path: shown.append(figure))
     frames, scale = torch.rand(1, 1, 8, 8), Preprocessing(unit="K", step=step)
     strip(Panels(frames, frames, step=step), scale)
@@ -77,10 +83,7 @@ def test_channels_without_names_are_shown_together():
     assert rows["input"][0].max() > 0
 
 
-def test_differences_are_scaled_by_the_differences_and_quantities_have_colours(monkeypatch):
-    shown = []
-    monkeypatch.setattr(figures, "render", lambda figure: shown.append(figure))
-    monkeypatch.setattr(figures, "stack_images", lambda images: None)
+def test_differences_are_scaled_by_the_differences_and_quantities_have_colours(shown):
     truth = torch.linspace(250, 300, 128).reshape(2, 1, 8, 8)
     forecast = truth + 2 * torch.linspace(-1, 1, 128).reshape(2, 1, 8, 8)
     for draw in (strip, animate):
@@ -91,10 +94,7 @@ def test_differences_are_scaled_by_the_differences_and_quantities_have_colours(m
         assert "gray" not in images
 
 
-def test_probabilities_have_a_row_for_each_threshold(monkeypatch):
-    shown = []
-    monkeypatch.setattr(figures, "render", lambda figure: shown.append(figure))
-    monkeypatch.setattr(figures, "stack_images", lambda images: None)
+def test_probabilities_have_a_row_for_each_threshold(shown):
     probabilities = torch.rand(3, 2, 8, 8)
     probability_strip(probabilities, RAIN, (0.5, 5.0), ("a", "b", "c"))
     axes = [axis for axis in shown[0].axes if axis.images]

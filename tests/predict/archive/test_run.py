@@ -272,12 +272,9 @@ def test_equal_thresholds_are_an_error(archive, tmp_path):
         forecast_archive(nowcast(), archive, tmp_path / "f.zarr", thresholds=[2, 2])
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("members", 2), ("seed", 1), ("thresholds", (1.0,)), ("minutes", 10), ("pixel_km", 1)]
-)
-def test_options_without_an_effect_are_errors(option, value, archive, tmp_path):
-    with pytest.raises(ValueError, match=f"^{option}.*: "):
-        forecast_archive(network(), archive, tmp_path / "f.zarr", **{option: value})
+def test_options_without_an_effect_are_errors(archive, tmp_path):
+    with pytest.raises(ValueError, match="^members.*: "):
+        forecast_archive(network(), archive, tmp_path / "f.zarr", members=2)
     assert not (tmp_path / "f.zarr").exists()
 
 

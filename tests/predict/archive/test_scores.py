@@ -173,8 +173,6 @@ def test_the_commands(archive, tmp_path):
         (["--every", "1h", "-o", "a.nc"], "ends in .zarr"),
         (["--every", "1h", "-o", "a.zarr", "--period", "2020"], "(--period) takes two dates"),
         (["--every", "1h", "-o", "a.zarr", "--members", "3"], "convgru_forecaster.rain makes one forecast"),
-        (["--every", "1h", "-o", "a.zarr", "--probability", "1"], "forecasts no probabilities"),
-        (["--every", "1h", "-o", "a.zarr", "--pixel-km", "1"], "the pixel size of its training"),
         (["--every", "1h", "-o", "a.zarr", "--jobs", "2", "--scheduler", "tcp://h:1"], "pass one of the two"),
     ],
 )
