@@ -273,7 +273,7 @@ def test_equal_thresholds_are_an_error(archive, tmp_path):
 
 
 def test_options_without_an_effect_are_errors(archive, tmp_path):
-    with pytest.raises(ValueError, match="^members.*: "):
+    with pytest.raises(ValueError, match=r"^members.*: "):
         forecast_archive(network(), archive, tmp_path / "f.zarr", members=2)
     assert not (tmp_path / "f.zarr").exists()
 
