@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from ..predict.options import FLAGS, ForecastOptions
+from ..predict import ForecastOptions
+from ..predict.options import FLAGS
 from ._options import Choice, FiniteRange, NumberList, parse_selection
 
 COUNT: Any = {"type": click.IntRange(min=1)}
