@@ -169,7 +169,12 @@ class Equations(nn.Module):
     @property
     def can_mask_h(self) -> bool:
         """True if `variational_dropout` can mask h, because the only convolution that reads h is in :meth:`advance`."""
-        return not self.is_linear and type(self).advance is Equations.advance
+        return not self.is_linear and self.has_common_advance
+
+    @property
+    def has_common_advance(self) -> bool:
+        """True if the class has the :meth:`advance` of this base, which may get an input that is convolved already."""
+        return type(self).advance is Equations.advance
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_property = isinstance(getattr(type(self), name, None), property)

@@ -73,7 +73,7 @@ def run_layer(
     is_fused = mask is None and _can_fuse(cell, xs, weights)
     conv_dtype, shape = _conv_dtype(dtype, xs.device.type), xs.shape
     saves_time = reads_weights_longest(xs, weights[0].ih) if is_fused else compiles_small_gru(cell, xs, weights[0])
-    if conv_dtype == dtype and saves_time:
+    if saves_time and xs.dtype == conv_dtype == dtype and cell.has_common_advance:
         xs, weights = convolve_inputs(cell, xs, weights, packed=batch_sizes is not None)
     tensors = [
         t
@@ -125,7 +125,8 @@ def reads_weights_longest(xs: Tensor, weight: Tensor) -> bool:
 def compiles_small_gru(cell: Any, xs: Tensor, w: DirectionWeights) -> bool:
     """Returns whether a compiled layer convolves input and state apart in calls that take longer than their arithmetic.
 
-    Only 2-d layers on a CPU gain: 1-d ones took longer, and one convolution serves the gates of an LSTM.
+    Of the layers on a CPU only 2-d ones gain: 1-d ones took longer, measured on an Intel Xeon only. One convolution
+    serves the gates of an LSTM.
     """
     is_compiled = torch.compiler.is_compiling() and cell.export_loop is None and xs.device.type == "cpu"
     has_parts = cell.ndim == 2 and cell.summed is not None

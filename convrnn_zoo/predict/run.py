@@ -128,15 +128,19 @@ class ForecastRun:
         x = x[:, :count]
         check_inputs(x.flatten(0, 1), self.frames, self.values)
         arguments: dict[str, Any] = {"horizon": self.horizon, "inputs": "all", **known, **self.scales}
-        arguments |= {"members": options.members, "seed": options.seed or 0} if options.members else {}
-        only_probabilities, has_mask = options.thresholds and not options.members, accepts(model, "outside")
-        arguments |= {"thresholds": options.thresholds} if only_probabilities else {}
-        arguments |= {"outside": options.outside or "climatology"} if has_mask else {}
-        method = "probabilities" if only_probabilities else "forecast"
+        if options.members:
+            arguments |= {"members": options.members, "seed": options.seed or 0}
+        only_probabilities = bool(options.thresholds) and not options.members
+        if only_probabilities:
+            arguments["thresholds"] = options.thresholds
+        if has_mask := accepts(model, "outside"):
+            arguments["outside"] = options.outside or "climatology"
+            run = model.probabilities_with_outside if only_probabilities else model.forecast_with_outside
+        else:
+            run = model.probabilities if only_probabilities else model.forecast
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ForecastWarning)
-            y = getattr(model, f"{method}_with_outside" if has_mask else method)(x, **arguments)
-        y, outside = y if has_mask else (y, None)
+            y, outside = run(x, **arguments) if has_mask else (run(x, **arguments), None)
         if only_probabilities:
             return Result(None, y if self.has_channels else y.squeeze(-4), outside)
         y = y if self.has_channels else y.squeeze(-3)

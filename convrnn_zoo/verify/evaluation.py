@@ -234,16 +234,17 @@ class TargetScores:
         self.brier = BrierScores(levels, horizon)
 
     def add(self, forecast: Tensor, truth: Tensor, members: Tensor, probabilities: Iterable[Tensor] = ()) -> None:
-        """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, both with the channels of all targets.
+        """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, with the channels of all targets.
 
-        There may be no members, but `probabilities` ``(K, N, T, C, H, W)``.
+        `probabilities` ``(K, N, T, C, H, W)`` are of the `levels`. If only these are forecast, M is 0, and the frames
+        of the forecast are not read.
         """
         count = len(members) if self.probable and not self.probable.are_quantiles else 0
+        forecast, truth = forecast[:, :, self.channels], truth[:, :, self.channels]
         for level, probability in zip(self.brier.sums, probabilities, strict=True):
-            self.brier.add(level, probability, truth, count)
+            self.brier.add(level, probability[:, :, self.channels], truth, count)
         if not len(members):
             return
-        forecast, truth = forecast[:, :, self.channels], truth[:, :, self.channels]
         self.by_frame.append(frame_scores(forecast, truth, self.value_range, self.metrics))
         for counter in self.occurrences.values():
             counter.add(forecast, truth)

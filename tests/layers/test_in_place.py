@@ -15,10 +15,13 @@ from convrnn_zoo.layers import (
     Conv2dPeepholeLSTM,
     Conv2dRNN,
     Conv3dGRU,
+    ConvRNNBase,
     ConvRNNCellBase,
     _fused,
 )
 from convrnn_zoo.layers._fused import Buffers, convolve_inputs, fused_convs
+from convrnn_zoo.layers._run import DirectionWeights, Maps
+from convrnn_zoo.layers.gru import GRUEquations
 from convrnn_zoo.layers.rnn import RNNInPlace
 from convrnn_zoo.layers.variants import Conv2dLeakyGRU
 from tests.helpers.layers.comparison import VARIANTS, assert_same, outcomes
@@ -190,3 +193,32 @@ def test_weights_of_the_input_that_do_not_learn_have_no_gradient(monkeypatch: py
     rnn(torch.randn(4, 1, 24, 3, 3))[0].sin().sum().backward()
     assert rnn.weight_ih_l0.grad is None
     assert rnn.weight_hh_l0.grad.abs().sum() > 0
+
+
+class OwnAdvance(GRUEquations, ConvRNNBase):
+    """A GRU that doubles what the input contributes, in an `advance` of its own."""
+
+    ndim = 2
+    in_place = None
+
+    def advance(self, x: Tensor, state: Maps, w: DirectionWeights) -> Maps:
+        return self.step(self.join(2 * self.conv(x, w.ih, w.b_ih), self.conv(state[0], w.hh, w.b_hh)), state, w.extra)
+
+
+def test_a_compiled_layer_leaves_the_input_to_an_advance_of_its_own() -> None:
+    rnn, x = OwnAdvance(2, 3, 3), torch.randn(3, 2, 2, 5, 5)
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(rnn, backend="eager", fullgraph=True)(x)[0], rnn(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("channels", "wrap"),
+    [(256, lambda rnn: rnn), (3, lambda rnn: torch.compile(rnn, backend="eager"))],
+    ids=["large", "compiled"],
+)
+def test_a_layer_in_double_precision_reads_float32_under_autocast(channels: int, wrap: Callable[..., Any]) -> None:
+    torch._dynamo.reset()
+    rnn, x = Conv2dGRU(channels, channels, 3, dtype=torch.float64), torch.randn(2, 1, channels, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = wrap(rnn)(x)
+    torch.testing.assert_close(y, rnn(x.double())[0])

@@ -1,6 +1,5 @@
 """Issue times of forecasts: which frames of an archive are the last that a forecast reads."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +8,8 @@ import numpy
 from ..._extras import need
 from ..._hints import warn
 from ...data import Frames
-from ...values.labels.times import find_gaps, to_utc
+from ...values.labels.times import find_gaps
 from ...values.steps import TOLERANCE, TOLERATED, Step, describe_step
-
-_HAS_ZONE = re.compile(r"[T ]\d.*(Z|[+-][\d:]+)$")
 
 
 def find_issues(
@@ -96,11 +93,20 @@ def _is_within(frames: Frames, period: Sequence[Any]) -> Any:
         raise ValueError(f"period selects dates, which {frames.path} does not state; omit the option")
     numbers = need("xarray", "netcdf").DataArray(numpy.arange(len(frames)), {"time": dates}, ["time"])
     try:
-        inside[numbers.sel(time=slice(*(to_utc(str(t)) if _HAS_ZONE.search(str(t)) else t for t in period)))] = True
+        inside[numbers.sel(time=slice(*map(_drop_zone, period)))] = True
     except (ValueError, TypeError, KeyError) as e:
         got = ", ".join(map(str, period))
         raise ValueError(f"period takes dates such as 2020-06 or 2020-06-01T12:00, got {got}") from e
     return inside
+
+
+def _drop_zone(bound: Any) -> Any:
+    """Converts a date with a time zone to UTC. Others, which may be beginnings of dates, are returned as they are."""
+    try:
+        time = need("pandas", "archive").Timestamp(bound)
+    except (ValueError, TypeError):  # a date of another calendar
+        return bound
+    return time.tz_convert(None) if getattr(time, "tz", None) else bound  # NaT has none
 
 
 def _find_multiples(frames: Frames, issues: Any, step: float, every: Any) -> Any:

@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ...models.base.forecasting import log_once
 from ...models.base.model import evaluating
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.forecast import OUTSIDE
+from ...values.steps import Step
 from ..options import ForecastOptions, accepts
 from ..run import ForecastRun, Result
 from .issues import find_issues
@@ -145,34 +146,51 @@ class ArchiveRun(ForecastRun):
 
     path: Path
     threads: int | None
+    # set by `begin`
+    count: int = field(init=False)  # frames that a forecast reads up to its issue time
+    ahead: int = field(init=False)  # frames after the issue time, for known inputs
+    spacing: Step | None = field(init=False)  # of the frames, by `step` or the archive; None if neither states it
+    issues: Any = field(init=False)  # array of the numbers of the frames at the issue times
+    batch: int = field(init=False)  # issue times of a region, which one task computes
 
     def begin(self, every: Any, period: Sequence[Any], batch_size: int | None) -> None:
-        """Chooses issue times and regions, and creates or extends the store.
-
-        A forecast reads `count` frames, `spacing` apart, up to its issue time, and `ahead` known inputs after it.
-        `issues` are the numbers of the frames at the issue times; a region has `batch` of them.
-        """
-        self.count, self.spacing = self.inputs or 1, self.step or self.frames.step
-        self.ahead, fix = self.horizon if self.model.future_chans else 0, self.options.describe_fix(self.model)
-        options: Any = {"ahead": self.ahead, "every": every, "period": period, "fix": fix}
-        self.issues = find_issues(self.frames, self.count, self.spacing, **options)
+        """Chooses issue times and regions, and creates or extends the store."""
+        self.count = self.inputs or 1
+        self.spacing = self.step or self.frames.step
+        self.ahead = self.horizon if self.model.future_chans else 0
+        self.issues = find_issues(
+            self.frames,
+            self.count,
+            self.spacing,
+            ahead=self.ahead,
+            every=every,
+            period=period,
+            fix=self.options.describe_fix(self.model),
+        )
         if self.pixels:
             log_once(logging.INFO if self.is_sized else logging.WARNING, self.pixels)
         template = self.label_issue(self.blank, int(self.issues[0]))
         self.batch = batch_size or choose_batch(template)
-        settings, frames = self.describe(template), self.frames.dataset
-        create = partial(create_store, template=template, frames=frames, issues=self.issues, step=self.spacing)
-        create = partial(create, batch=self.batch, settings=settings)
-        if self.path.exists():
-            stored = open_store(self.path)[1]
-            first = self.describe_issues(stored["issue_times"]["count"])  # to which the archive may add some
-            grows = first == stored["issue_times"] and first["count"] < len(self.issues)
-            check_settings(self.path, stored, {**settings, "issue_times": first} if grows else settings)
-            if grows:
-                extend_store(self.path, create)
-            remove_partial(self.path)
-        else:
+        settings = self.describe(template)
+        create = partial(
+            create_store,
+            template=template,
+            frames=self.frames.dataset,
+            issues=self.issues,
+            step=self.spacing,
+            batch=self.batch,
+            settings=settings,
+        )
+        if not self.path.exists():
             create(self.path)
+            return
+        _, stored = open_store(self.path)
+        first = self.describe_issues(stored["issue_times"]["count"])  # of the store, to which the archive may add some
+        grows = first == stored["issue_times"] and first["count"] < len(self.issues)
+        check_settings(self.path, stored, {**settings, "issue_times": first} if grows else settings)
+        if grows:
+            extend_store(self.path, create)
+        remove_partial(self.path)
 
     def describe(self, template: Any) -> dict[str, Any]:
         """Returns the settings that determine a store, of which `template` is the forecast from one issue time."""
