@@ -10,7 +10,7 @@ from typing import Any
 
 from .._hints import similar
 from .._typed import read
-from .datasets.frame_dataset import Channels, FrameDataset, split_channels, split_known
+from .datasets.frame_dataset import FrameDataset, split_channels
 from .datasets.frame_files import ArrayFrames, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (
     CroppedSequences,
@@ -18,7 +18,6 @@ from .datasets.frame_sequences import (
     FrameSequence,
     FrameSequences,
     Window,
-    WindowSelection,
     split_in_time,
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
@@ -90,9 +89,9 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | N
 
 
 __all__ = [
-    "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "Channels", "CroppedSequences", "CustomSequences",
+    "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
     "LabelledDataset", "LabelledSequences", "MiniCube", "RadHAR", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
-    "WindowSelection", "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
-    "split_at_gaps", "split_channels", "split_in_time", "split_known", "to_table", "voxel_grid",
+    "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
+    "split_at_gaps", "split_channels", "split_in_time", "to_table", "voxel_grid",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .._hints import warn
-from ..data import Frames, split_known
+from ..data import Frames, split_channels
 from ..data.readers import ARRAY_READERS
 from ..models import Forecaster
 from ..models.base.forecasting import choose_step, warn_of_missing
@@ -163,7 +163,7 @@ def forecast_files(
         trained = f"was trained to read {run.trained_inputs}{'' if count == inputs else fix}"
         warn(f"{file}: the model reads {plural(count, 'frame')}, but {trained}")
     every = frames.read()
-    x = split_known(every, run.values)[0]
+    x = split_channels(every, run.values)[0]
     if x[:count].isfinite().any() and not x[count - 1].isfinite().any():
         latest = f"{frames.dates[count - 1]:%Y-%m-%d %H:%M}" if frames.dates else str(first + count - 1)
         raise ValueError(f"{file}: the latest frame that is read, {latest}, has no value; pass another --start")

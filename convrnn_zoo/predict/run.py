@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks as check
-from ..data import Frames, ReadOptions, split_known
+from ..data import Frames, ReadOptions, split_channels
 from ..data.datasets.frame_dataset import check_values
 from ..data.frames import read_variables
 from ..data.readers import open_files
@@ -124,7 +124,7 @@ class ForecastRun:
         """
         model: Any = self.model
         options = self.options
-        x, known = split_known(frames, self.values)
+        x, known = split_channels(frames, self.values)
         x = x[:, :count]
         check_inputs(x.flatten(0, 1), self.frames, self.values)
         arguments: dict[str, Any] = {"horizon": self.horizon, "inputs": "all", **known, **self.scales}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .._autocast import no_autocast
 from .._extras import need
-from ..data import CustomSequences, FrameDataset, FrameSequences, split_known
+from ..data import CustomSequences, FrameDataset, FrameSequences, split_channels
 from ..data.datasets.frame_dataset import check_values
 from ..data.frames import ROLES
 from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
@@ -195,7 +195,7 @@ class ForecasterTrainer(TaskTrainer):
             frames = clips.read(numbers).to(processes.device)
             loss = float(validation_loss(recipe, model, frames, self.custom.checked_loss))
             if self.custom.metrics:
-                every, known = split_known(frames, model.preprocessing)
+                every, known = split_channels(frames, model.preprocessing)
                 forecast = model.forecast(every[:, : recipe.inputs], recipe.horizon, **known)
                 truth = model.preprocessing.select_targets(every)[:, recipe.inputs :].to(forecast).contiguous()
                 metrics.add(forecast, truth)
@@ -209,7 +209,7 @@ class ForecasterTrainer(TaskTrainer):
             return None
         values: Any = self.model.preprocessing
         inputs = self.recipe.inputs
-        frames, known = split_known(self.shown, values)
+        frames, known = split_channels(self.shown, values)
         if not frames[:, :inputs].isfinite().any():
             return None
         forecast, plotted = model.forecast(frames[:, :inputs], **known)[0], values.select_targets(frames)[0]
@@ -322,7 +322,7 @@ def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
     for name in names:
         LOSSES[name].check(name, values)
     if names := [name for name in names if LOSSES[name].is_bounded]:
-        encoded = values.select_targets(values.encode(split_known(sequence, values)[0]))
+        encoded = values.select_targets(values.encode(split_channels(sequence, values)[0]))
         low, high = encoded.min().item(), encoded.max().item()
         if low < -1e-3 or high > 1.2:  # encoded rain may exceed the top a little
             encodings = ", ".join(sorted({v.encoding for v in values.target_variables}))
@@ -375,7 +375,7 @@ def _direct_loss(
     recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch, custom: CustomLoss
 ) -> Tensor:
     values: Any = model.preprocessing
-    frames, known = split_known(batch[0], values)
+    frames, known = split_channels(batch[0], values)
     frames = pad_frames(frames, model.reduction)
     frames, later = frames[:, : recipe.inputs], frames[:, recipe.inputs :]
     x, horizon = _add_noise(recipe, model.preprocess(frames)), recipe.horizon
@@ -391,7 +391,7 @@ def _direct_loss(
 def _autoregressive_loss(
     recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch, custom: CustomLoss
 ) -> Tensor:
-    (frames, known), mask = split_known(batch[0], model.preprocessing), batch[1]
+    (frames, known), mask = split_channels(batch[0], model.preprocessing), batch[1]
     frames, known = pad_frames(frames, model.reduction), _encode_known(model, known)
     x = model.preprocess(frames)
     inputs = _add_noise(recipe, x[:, : recipe.inputs])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._extras import progress_bar
 from .._hints import warn
-from ..data import FrameDataset, FrameSequences, split_channels, split_known
+from ..data import FrameDataset, FrameSequences, split_channels
 from ..data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ..data.frames import ROLES
 from ..models import Ensemble, EnsembleForecaster, Forecaster
@@ -85,7 +85,7 @@ def evaluate(
     batches = clips.fixed_samples(sequences or recipe.test_sequences).split(batch_size)
 
     def read_targets(samples: Tensor) -> Tensor:
-        return values.select_targets(split_channels(clips.read(samples), values).frames)
+        return values.select_targets(split_channels(clips.read(samples), values)[0])
 
     targets, sample = values.target_variables, read_targets(batches[0][:1])[:, :inputs]
     methods = select_baselines(data, clips, values, sample, ensemble_size)
@@ -117,7 +117,7 @@ def evaluate(
     missing = dict.fromkeys(collected, 0)
     with progress_bar("evaluation", progress, iterable=batches) as parts:
         for samples in parts:
-            every, known = split_known(clips.read(samples), values)
+            every, known = split_channels(clips.read(samples), values)
             x, observed = every[:, :inputs], values.select_targets(every)
             if not x.isfinite().any():  # no forecast is possible, and none would be scored
                 continue
@@ -127,7 +127,7 @@ def evaluate(
                 if name == "forecast":
                     forecast = model.forecast(x, recipe.horizon, batch_size=batch_size, **known)
                 elif name == "climatology":
-                    mean = split_known(methods[name](samples, recipe.horizon), values)[0]
+                    mean = split_channels(methods[name](samples, recipe.horizon), values)[0]
                     forecast = values.select_targets(mean).to(truth)
                 else:
                     forecast = methods[name](last, recipe.horizon)

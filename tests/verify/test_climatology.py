@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import CroppedSequences, Frames, Window, WindowSelection, split_in_time
+from convrnn_zoo.data import CroppedSequences, Frames, Window, split_in_time
 from convrnn_zoo.verify.baselines import find_climatology
 
 HOUR = 60.0
@@ -20,7 +20,7 @@ def frames(minutes, values, why=""):
 
 
 def sequences(part, inputs=2, horizon=3):
-    return CroppedSequences.search([part], Window(inputs + horizon, 4, 4, 1), WindowSelection())
+    return CroppedSequences.search([part], Window(inputs + horizon, 4, 4, 1))
 
 
 @pytest.mark.parametrize(

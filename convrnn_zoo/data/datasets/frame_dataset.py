@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,19 +150,11 @@ def encoding_fields(source: Any, name: str, mean: Sequence[float], std: Sequence
     return fields
 
 
-class Channels(NamedTuple):
-    """Frames ``(…, T, C, H, W)`` split into observed, static and future channels."""
+def split_channels(frames: Tensor, values: Preprocessing | None) -> tuple[Tensor, dict[str, Any]]:
+    """Splits the channels of frames into observed variables ``(…, T, V, H, W)`` and a dictionary of the known inputs.
 
-    frames: Tensor
-    """Observed variables ``(…, T, V, H, W)``."""
-    static: Tensor | None
-    """Static maps ``(…, S, H, W)``."""
-    future: Tensor | None
-    """Inputs ``(…, T, F, H, W)`` that are also known at the times to forecast."""
-
-
-def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
-    """Splits the channels of frames into observed variables, static maps and known future inputs.
+    These are the maps `static` ``(…, S, H, W)`` and the inputs `future` ``(…, T, F, H, W)``, which are also known at
+    the times to forecast, if there are any.
 
     Args:
         frames: ``(…, T, C, H, W)``, whose channels are the variables, then the future inputs, then the static maps.
@@ -172,23 +164,18 @@ def split_channels(frames: Tensor, values: Preprocessing | None) -> Channels:
         >>> import torch
         >>> from convrnn_zoo import Variable
         >>> values = Preprocessing(variables=(Variable(name="rain"),), static=(Variable(name="elevation"),))
-        >>> parts = split_channels(torch.zeros(2, 5, 2, 8, 8), values)
-        >>> tuple(parts.frames.shape), tuple(parts.static.shape), parts.future
-        ((2, 5, 1, 8, 8), (2, 1, 8, 8), None)
+        >>> observed, known = split_channels(torch.zeros(2, 5, 2, 8, 8), values)
+        >>> tuple(observed.shape), {name: tuple(x.shape) for name, x in known.items()}
+        ((2, 5, 1, 8, 8), {'static': (2, 1, 8, 8)})
     """
     if values is None or not values.variables:
-        return Channels(frames, None, None)
+        return frames, {}
     names = [v.name for v in (*values.variables, *values.future, *values.static)]
     if frames.shape[-3] != len(names):
         raise ValueError(f"expected {len(names)} channels ({', '.join(names)}), got {frames.shape[-3]}")
     observed, future, static = frames.split([len(values.variables), len(values.future), len(values.static)], dim=-3)
-    return Channels(observed, static.select(-4, 0) if values.static else None, future if values.future else None)
-
-
-def split_known(frames: Tensor, values: Preprocessing | None) -> tuple[Tensor, dict[str, Any]]:
-    """Splits frames into variables ``(N, T, C, H, W)`` and a dictionary of the known inputs `static` and `future`."""
-    observed, static, future = split_channels(frames, values)
-    return observed, {k: v for k, v in {"static": static, "future": future}.items() if v is not None}
+    known = {"static": static.select(-4, 0)} if values.static else {}
+    return observed, known | ({"future": future} if values.future else {})
 
 
 def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, Any]:

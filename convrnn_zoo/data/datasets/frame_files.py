@@ -28,7 +28,6 @@ from .frame_sequences import (
     CroppedSequences,
     FrameSequences,
     Window,
-    WindowSelection,
     shared_time_bounds,
     split_in_time,
 )
@@ -146,12 +145,6 @@ class FrameFiles(GroupedFiles, FrameDataset):
         files = words[self.split] if isinstance(self.split, str) else f"the files {', '.join(self.split)}"
         return f"{where} of {files}"
 
-    @property
-    def selection(self) -> WindowSelection:
-        """Conditions that crops must meet."""
-        wet = WET if is_rain(self.unit) or not self.thresholds else min(self.thresholds)
-        return WindowSelection(min_valid=self.min_valid_fraction, min_wet=self.min_wet_fraction, threshold=wet)
-
     def find_sources(self, path: Path) -> list[list[Path]]:
         """Returns the files of the dataset at or below a path; each list is opened as one sequence of frames."""
         return find_sources(path, self.suffixes)
@@ -201,7 +194,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         return selected
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
-        """Returns the size of the sequences to cut from files. Without `crop`, all files must have one frame size."""
+        """Returns the windows to cut from files. Without `crop`, all files must have one frame size."""
         if len({f.size if self.crop is None else () for f in files}) > 1 or len({f.channels for f in files}) > 1:
             listed = ", ".join(f"{f.name} {'×'.join(map(str, (f.channels, *f.size)))}" for f in files[:6])
             raise ValueError(f"{path}: expected frames of one size (C×H×W), got {listed}; set data.crop in the recipe")
@@ -209,7 +202,9 @@ class FrameFiles(GroupedFiles, FrameDataset):
             size = "×".join(map(str, small[0].size))
             raise ValueError(f"{path}: {small[0].name} is {size}, smaller than data.crop = {self.crop}; reduce it")
         height, width = (self.crop, self.crop) if self.crop else files[0].size
-        return Window(length, height, width, self.stride or max(1, (self.crop or 8) // 8))
+        wet = WET if is_rain(self.unit) or not self.thresholds else min(self.thresholds)
+        stride = self.stride or max(1, (self.crop or 8) // 8)
+        return Window(length, height, width, stride, self.min_valid_fraction, self.min_wet_fraction, wet)
 
     def load_splits(
         self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
@@ -259,7 +254,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
                 logger.warning("%s: time has %s; no sequence reaches over one", frames.name, count)
         options: dict[str, Any] = {"flip": self.flip and split == "train", "step": self.step}
         limit = MAX_WINDOWS if is_archive else math.inf
-        return CroppedSequences.search(series, window, self.selection, max_windows=limit, **options)
+        return CroppedSequences.search(series, window, max_windows=limit, **options)
 
 
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:

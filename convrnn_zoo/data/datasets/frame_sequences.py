@@ -169,30 +169,28 @@ def split_in_time(
     return frames.between(max(0, first), end)
 
 
-class WindowSelection(NamedTuple):
-    """Conditions that windows must meet.
+class Window(NamedTuple):
+    """Size of windows, and conditions that they must meet.
 
     Args:
+        length: number of frames.
+        height, width: number of pixels.
+        stride: distance in pixels between corners of neighbouring windows.
         min_valid: minimum fraction of pixels without a missing value, in every frame.
         min_wet: minimum fraction of wet pixels, over all frames.
         threshold: lowest value of a wet pixel.
     """
 
+    length: int
+    height: int
+    width: int
+    stride: int
     min_valid: float = 0.5
     min_wet: float = 0.0
     threshold: float = 0.1
 
 
-class Window(NamedTuple):
-    """Number of frames, height and width of windows, and distance in pixels between corners of neighbouring windows."""
-
-    length: int
-    height: int
-    width: int
-    stride: int
-
-
-def find_windows(frames: Frames, window: Window, selection: WindowSelection) -> Iterator[Tensor]:
+def find_windows(frames: Frames, window: Window) -> Iterator[Tensor]:
     """Yields a tensor ``(M, 3)`` for each possible first frame t. Its rows ``(t, y, x)`` are the kept windows."""
     kernel = (window.height, window.width)
     if len(frames) < window.length or frames.size[0] < kernel[0] or frames.size[1] < kernel[1]:
@@ -200,17 +198,13 @@ def find_windows(frames: Frames, window: Window, selection: WindowSelection) -> 
     recent: deque[list[Tensor]] = deque(maxlen=window.length)
     for t in range(len(frames)):
         frame = frames.read(t, t + 1)[0]
-        maps = [torch.isfinite(frame[: frames.observed]).all(0)]
-        if selection.min_wet > 0:
-            maps.append((frame >= selection.threshold).any(0))
+        maps = [torch.isfinite(frame[: frames.observed]).all(0), (frame >= window.threshold).any(0)]
         pooled = F.avg_pool2d(torch.stack([m.float() for m in maps])[:, None], kernel, window.stride)[:, 0]
         recent.append(list(pooled))
         if len(recent) < window.length:
             continue
-        known, *others = (torch.stack(m, -1) for m in zip(*recent, strict=True))
-        keep = known.amin(-1) > selection.min_valid - 1e-6
-        if selection.min_wet > 0:
-            keep &= others[0].mean(-1) >= selection.min_wet
+        known, wet = (torch.stack(m, -1) for m in zip(*recent, strict=True))
+        keep = (known.amin(-1) > window.min_valid - 1e-6) & (wet.mean(-1) >= window.min_wet)
         corners = keep.nonzero() * window.stride
         yield torch.cat([torch.full((len(corners), 1), frames.start + t - window.length + 1), corners], 1)
 
@@ -237,14 +231,13 @@ class CroppedSequences(FrameSequences):
         cls,
         files: Sequence[Frames],
         window: Window,
-        selection: WindowSelection,
         max_windows: float = math.inf,
         **options: Any,
     ) -> "CroppedSequences":
-        """Finds all windows that meet `selection`; raises ValueError for none or for more than `max_windows`."""
+        """Finds all windows that meet the conditions; raises ValueError for none or for more than `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
         for i, frames in enumerate(files):
-            for places in find_windows(frames, window, selection):
+            for places in find_windows(frames, window):
                 rows.append(torch.cat([torch.full((len(places), 1), i), places], 1))
                 count += len(places)
                 if count > max_windows:
@@ -257,8 +250,8 @@ class CroppedSequences(FrameSequences):
                 raise ValueError(f"no series has {window.length} frames, inputs + horizon: {hint}")
             raise ValueError(
                 f"no crop of {window.length} frames of {window.height}×{window.width} pixels has "
-                f"{selection.min_valid:g} of them present in each frame and {selection.min_wet:g} at "
-                f"{selection.threshold:g} or more; "
+                f"{window.min_valid:g} of them present in each frame and {window.min_wet:g} at {window.threshold:g} "
+                "or more; "
                 "reduce the frames, data.crop, data.min_valid_fraction or data.min_wet_fraction"
             )
         return cls(files, window, torch.cat(rows), **options)

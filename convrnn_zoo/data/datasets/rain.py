@@ -8,7 +8,7 @@ from pathlib import Path
 from ..formats.radar import COARSEN, FORMATS, find_composites, read_time
 from ..frames import Frames, ReadOptions, split_at_gaps
 from .frame_dataset import RAIN_THRESHOLDS, FrameDataset
-from .frame_sequences import CroppedSequences, Window, WindowSelection, split_in_time
+from .frame_sequences import CroppedSequences, Window, split_in_time
 from .splits import resolve_path
 
 STEP = timedelta(minutes=5)
@@ -64,12 +64,11 @@ class RainComposites(FrameDataset):
         if not events:
             files = f"no file {' or '.join(f.pattern for f in FORMATS[:2])} of {' or '.join(map(str, DAYS))}"
             raise FileNotFoundError(f"{files} below {path}; {self.hint}")
-        window, selection = Window(inputs + horizon, 64, 64, stride=8), WindowSelection(min_valid=1.0, min_wet=0.05)
+        window = Window(inputs + horizon, 64, 64, stride=8, min_valid=1.0, min_wet=0.05)
         return [
             CroppedSequences.search(
                 [split_in_time(e, split, inputs, self.validation) for e in events],
                 window,
-                selection,
                 flip=split == "train",
             )
             for split in splits

@@ -82,11 +82,11 @@ def test_preprocessing_has_an_encoding_for_each_variable(tmp_path):
     train = torch.stack([clip.frames for clip in clips])
     assert values.variables[1].mean[0] == pytest.approx(float(train[:, :, 1].mean()), rel=1e-4)
     assert values.static[0].std[0] == pytest.approx(float(train[0, 0, 4].std(correction=0)), rel=1e-4)
-    parts = split_channels(train, values)
-    assert (parts.frames.shape[2], parts.future.shape[2], parts.static.shape[1]) == (2, 2, 1)
-    assert torch.equal(parts.static, train[:, 0, 4:])
-    assert torch.equal(parts.future, train[:, :, 2:4])
-    assert values.encode_static(parts.static).mean().abs() < 1e-3
+    observed, known = split_channels(train, values)
+    assert torch.equal(observed.nan_to_num(), train[:, :, :2].nan_to_num())
+    assert torch.equal(known["static"], train[:, 0, 4:])
+    assert torch.equal(known["future"], train[:, :, 2:4])
+    assert values.encode_static(known["static"]).mean().abs() < 1e-3
     with pytest.raises(ValueError, match=r"\b5 channels.*elevation.* 4"):
         split_channels(train[:, :, :4], values)
     with pytest.raises(ValueError, match=r"storms.*mean and std"):

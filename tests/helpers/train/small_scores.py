@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from convrnn_zoo import WEIGHTS, create_model
-from convrnn_zoo.data import CroppedSequences, Frames, Window, WindowSelection, to_table
+from convrnn_zoo.data import CroppedSequences, Frames, Window, to_table
 from convrnn_zoo.models import Forecaster
 from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.verify import Scores, evaluate
@@ -20,9 +20,7 @@ FORECASTERS = [n for n in WEIGHTS if isinstance(create_model(n, device="meta"), 
 def rain(length: int) -> CroppedSequences:
     """Returns crops of the demo's rain sample."""
     frames = Frames(path=DEMO / "rain.npz", array=np.load(DEMO / "rain.npz")["x"].astype("float32"))
-    return CroppedSequences.search(
-        [frames], Window(length, 64, 64, stride=8), WindowSelection(min_valid=1.0, min_wet=0.05)
-    )
+    return CroppedSequences.search([frames], Window(length, 64, 64, stride=8, min_valid=1.0, min_wet=0.05))
 
 
 def small_scores(name: str) -> Scores:
