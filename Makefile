@@ -126,7 +126,7 @@ secrets: $(RELEASE)/.installed
 
 # Installs the built wheel into a new environment, and tests it away from the checkout.
 rehearse: dist
-	$(PYTHON) tools/release.py rehearse
+	$(PYTHON) -m tools.release rehearse
 
 # Known vulnerabilities of all that the extras bring, by the database OSV. Needs the network, and fails without it.
 audit: $(RELEASE)/.installed $(VENV)/.installed-dev
@@ -179,7 +179,7 @@ $(SBOM)/.installed: .github/sbom-tools.txt
 
 $(VENV)-oldest/.installed: pyproject.toml
 	$(OLDEST) -m venv --clear $(VENV)-oldest
-	$(OLDEST) tools/release.py lowest test > $(VENV)-oldest/constraints.txt
+	$(OLDEST) -m tools.release lowest test > $(VENV)-oldest/constraints.txt
 	$(VENV)-oldest/bin/python -m pip install --quiet --constraint $(VENV)-oldest/constraints.txt --editable '.[test]'
 	touch $@
 

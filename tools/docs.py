@@ -17,7 +17,7 @@ from benchmarks.tables import narrow
 from convrnn_zoo import WEIGHTS
 
 from . import models, notebooks, nowcasts, reference, timings
-from .publish import shipped_card
+from .weights import shipped_card
 
 ROOT = Path(__file__).parent.parent
 MODULES = (models, nowcasts, reference, timings)

@@ -1,12 +1,11 @@
-"""Steps of a release: ``python tools/release.py``. HOW_TO_RELEASE.md describes when they are taken.
+"""Steps of a release: ``python -m tools.release``. HOW_TO_RELEASE.md describes when they are taken.
 
 Without a command it lists what is missing, and fails if anything is. ``move ADDRESS`` moves the project to another
-repository, ``lowest EXTRA…`` prints the lowest versions that pyproject.toml allows, and ``rehearse [WHEEL]`` installs a
-wheel as users do and tests it. All of it needs Python only: the workflow that publishes runs it first.
+repository, ``lowest EXTRA…`` prints the lowest versions that pyproject.toml allows, and ``rehearse [INDEX]`` installs
+the wheel as users do and tests it. All of it needs Python and git only: the workflow that publishes runs it first.
 """
 
 import argparse
-import contextlib
 import os
 import re
 import runpy
@@ -14,23 +13,22 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-
-
-def version() -> str:
-    """Returns the version of the package."""
-    return str(runpy.run_path(str(ROOT / "convrnn_zoo" / "_version.py"))["__version__"])
-
+from . import ROOT
 
 # ---- what is missing -------------------------------------------------------------------------------------------
 MARK = "PUBLISHER:"
 """Marks the places that only the publisher can fill in."""
 MARKED = ("CITATION.cff", "pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE", "docs/install.md")
+
+
+def version(root: Path = ROOT) -> str:
+    """Returns the version of the package."""
+    return str(runpy.run_path(str(root / "convrnn_zoo" / "_version.py"))["__version__"])
 
 
 def missing(root: Path = ROOT) -> Iterator[str]:
@@ -40,26 +38,27 @@ def missing(root: Path = ROOT) -> Iterator[str]:
         for number, line in enumerate(content.splitlines(), 1):
             if MARK in line:
                 yield f"{file}:{number}: {line.partition(MARK)[2].strip(' ->')}"
-    version = runpy.run_path(str(root / "convrnn_zoo" / "_version.py"))["__version__"]
     citation = dict(re.findall(r"^([\w-]+): (.+)$", text["CITATION.cff"], re.MULTILINE))
-    if citation["version"] != version:
-        yield f"CITATION.cff: version is {citation['version']}, and that of the package is {version}"
-    date = citation.get("date-released")
-    if date is None:
+    if citation["version"] != version(root):
+        yield f"CITATION.cff: version is {citation['version']}, and that of the package is {version(root)}"
+    date = citation.get("date-released", "DATE")
+    if date == "DATE":
         yield "CITATION.cff: date-released is missing"
-    heading = re.search(rf"^## {re.escape(version)} \((.+)\)$", text["CHANGELOG.md"], re.MULTILINE)
-    if heading is None or heading[1] != date:
-        yield f"CHANGELOG.md: expected the heading '## {version} ({date or 'DATE'})'"
+    heading = f"## {version(root)} ({date})"
+    if heading not in text["CHANGELOG.md"].splitlines():
+        yield f"CHANGELOG.md: expected the heading {heading!r}"
+
+
+def check() -> None:
+    """Lists what is missing, and fails if anything is."""
+    if found := list(missing()):
+        sys.exit("\n".join([*found, f"{len(found)} points are open; see HOW_TO_RELEASE.md"]))
+    print("ready for the release")
 
 
 # ---- the address of the repository -----------------------------------------------------------------------------
 FILE = Path("docs/project/address")
 """States the address once the repository is public: badges, the citation and the site show it from then on."""
-_NOT_TRACKED = re.compile(r"\.git|\.venv.*|build|dist|runs|site|__pycache__|.*_cache|.*\.egg-info|\.hypothesis")
-_REPOSITORY = re.compile(
-    r"(?:github\.com|githubusercontent\.com|colab\.research\.google\.com/github)/(?!OWNER/)([\w.-]+/convrnn_zoo\b)"
-)
-_SITE = re.compile(r"[\w-]+\.github\.io/convrnn_zoo\b")
 
 
 def public_address(root: Path = ROOT) -> str:
@@ -74,49 +73,52 @@ def addresses(root: Path = ROOT) -> tuple[str, str]:
     return urls["Source"].rstrip("/"), urls["Documentation"].rstrip("/")
 
 
-def texts(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yields the text files of a checkout with their contents. Environments and build outputs are left out."""
-    for path in sorted(root.rglob("*")):
-        if any(map(_NOT_TRACKED.fullmatch, path.relative_to(root).parts)) or path.is_symlink() or not path.is_file():
-            continue
-        content = path.read_bytes()
-        if b"\0" not in content:
-            with contextlib.suppress(UnicodeDecodeError):
-                yield path, content.decode("utf-8")
+def texts(words: Iterable[str], root: Path) -> Iterator[tuple[Path, str]]:
+    """Yields the text files of a checkout that contain one of `words`. Files that git ignores are left out."""
+    patterns = [f"-e{word}" for word in words]
+    command = ["git", "grep", "-z", "--name-only", "--untracked", "-I", "--fixed-strings", *patterns]
+    done = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    if done.returncode > 1:
+        raise RuntimeError(done.stderr.decode())
+    for path in (root / os.fsdecode(name) for name in done.stdout.split(b"\0")[:-1]):
+        if not path.is_symlink():
+            yield path, path.read_bytes().decode("utf-8")
 
 
-def move(source: str, site: str | None = None, root: Path = ROOT) -> list[Path]:
-    """Replaces the addresses of repository and site in all text files, and returns the files that changed.
+def move(source: str, root: Path = ROOT) -> list[Path]:
+    """Replaces the addresses of repository and site in all text files, and prints and returns the files that changed.
 
-    By default the site is that of GitHub's Pages.
+    The new site is that of GitHub's Pages.
 
     Raises:
         ValueError: `source` is not the address of a repository on GitHub.
     """
     if not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", source):
         raise ValueError(f"expected https://github.com/OWNER/NAME, got {source!r}")
-    old_source, old_site = addresses(root)
-    old_name, new_name = (address.removeprefix("https://github.com/") for address in (old_source, source))
+    old_name, new_name = (address.removeprefix("https://github.com/") for address in (addresses(root)[0], source))
     owner, _, repository = new_name.partition("/")
-    new_site = (site or f"{owner.lower()}.github.io/{repository}").rstrip("/").removeprefix("https://")
+    old_site, new_site = addresses(root)[1].removeprefix("https://"), f"{owner.lower()}.github.io/{repository}"
     name = re.compile(rf"(?<=/){re.escape(old_name)}(?![\w-])")
-    changed = []
-    if public_address(root) != source:
-        (root / FILE).write_text(f"{source}\n", encoding="utf-8")
-        changed.append(root / FILE)
-    for path, text in texts(root):
-        new = name.sub(new_name, text.replace(old_site.removeprefix("https://"), new_site))
+    updates = {root / FILE: f"{source}\n"} if public_address(root) != source else {}
+    for path, text in texts([old_name, old_site], root):
+        new = name.sub(new_name, text.replace(old_site, new_site))
         if new != text:
-            path.write_text(new, encoding="utf-8", newline="")
-            changed.append(path)
-    return changed
+            updates[path] = new
+    for path, text in updates.items():
+        path.write_text(text, encoding="utf-8", newline="")
+        print(path.relative_to(root))
+    return list(updates)
+
+
+_ADDRESS = re.compile(
+    r"github(?:usercontent)?(?:\.com)?/(?!OWNER/)([\w.-]+/convrnn_zoo\b)|([\w-]+\.github\.io/convrnn_zoo\b)"
+)
 
 
 def leftovers(root: Path = ROOT) -> dict[Path, set[str]]:
     """Returns the files that name another repository or site of this project than pyproject.toml does."""
-    source, site = (address.removeprefix("https://") for address in addresses(root))
-    known = {source.removeprefix("github.com/"), site}
-    found = {path: {*_REPOSITORY.findall(text), *_SITE.findall(text)} - known for path, text in texts(root)}
+    known = {re.sub(r"^https://(github\.com/)?", "", address) for address in addresses(root)}
+    found = {path: set(map("".join, _ADDRESS.findall(text))) - known for path, text in texts(["convrnn_zoo"], root)}
     return {path: others for path, others in found.items() if others}
 
 
@@ -156,17 +158,21 @@ def lowest(required: Iterable[str]) -> dict[str, str]:
     for requirement in required:
         match = _REQUIREMENT.fullmatch(requirement)
         if match is None:
-            raise ValueError(
-                f"a requirement must be NAME>=VERSION, got {requirement!r}; use the lowest version that works"
-            )
+            raise ValueError(f"expected NAME>=VERSION with the lowest version that works, got {requirement!r}")
         name, bound = match.groups()
         versions[name] = max(versions.get(name, bound), bound, key=lambda v: [int(part) for part in v.split(".")])
     return versions
 
 
+def print_lowest(*extras: str) -> None:
+    """Prints the lowest versions of the package and of extras as constraints for pip."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    print("\n".join(map("==".join, lowest(requirements(project, *extras)).items())))
+
+
 # ---- a rehearsal -------------------------------------------------------------------------------------------------
 FILES = ("README.md", "CONTRIBUTING.md", "Makefile", "hubconf.py", "conftest.py", "pyproject.toml")
-FOLDERS = ("docs", "model_cards", "notebooks", "tools", "tests/docs", "tests/helpers", "tests/interop")
+FOLDERS = ("docs", "model_cards", "notebooks", "tools", "benchmarks", "tests/docs", "tests/helpers", "tests/interop")
 """What the tests of examples need of the checkout, which is everything but the package."""
 
 
@@ -179,7 +185,7 @@ def copy_examples(away: Path) -> None:
         shutil.copytree(ROOT / folder, away / folder, symlinks=True)
 
 
-def run(command: list[str], directory: Path, path: Path | None = None) -> str:
+def run(command: list[Any], directory: Path, path: Path | None = None) -> str:
     """Runs a program in a directory and returns its output; `path` is searched for packages first.
 
     Raises:
@@ -188,73 +194,50 @@ def run(command: list[str], directory: Path, path: Path | None = None) -> str:
     env = {**os.environ, "PYTHONPATH": str(path or "")}
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
-def rehearse(wheel: Path | None, index: str | None, release: str) -> None:
-    """Installs a wheel with its extras into a new environment, runs the demo, and runs the examples of README.
+def rehearse(index: str = "") -> None:
+    """Installs the wheel with its extras into a new environment, runs the demo, and runs the examples of README.
 
-    The wheel is by default that of `dist/`. With an `index`, it is that of a release: of TestPyPI before it is
-    published, of PyPI afterwards. Only the package comes from there; its dependencies come from PyPI.
+    The wheel is that of `dist/`. With an `index`, it is that of a release: of TestPyPI before it is published, of PyPI
+    afterwards. Only the package comes from there; its dependencies come from PyPI.
 
     Raises:
-        RuntimeError: a step fails, or the installed version is not `release`.
+        RuntimeError: a step fails, or the installed version is not that of the checkout.
     """
     with TemporaryDirectory() as directory:
         folder, away = Path(directory).resolve(), Path(directory).resolve() / "away"
         if index:
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-            run([*pip, "--index-url", index, "--dest", directory, f"convrnn-zoo=={release}"], ROOT)
-            (wheel,) = folder.glob("*.whl")
-        wheel = (wheel or next((ROOT / "dist").glob(f"convrnn_zoo-{release}-*.whl"))).resolve()
+            run([*pip, "--index-url", index, "--dest", folder, f"convrnn-zoo=={version()}"], ROOT)
+        [wheel] = (folder if index else ROOT / "dist").glob(f"convrnn_zoo-{version()}-*.whl")
         copy_examples(away)
-        run([sys.executable, "-m", "venv", str(folder / "venv")], away)
+        run([sys.executable, "-m", "venv", folder / "venv"], away)
         scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
-        python = str(scripts / "python")
-        tests = ["pytest>=9", "pytest-timeout"]
-        run([python, "-m", "pip", "--quiet", "install", f"{wheel}[cli,draw,sound]", *tests], away)
+        python = [scripts / "python", "-m"]
+        run([*python, "pip", "--quiet", "install", f"{wheel}[cli,draw,sound]", "pytest>=9", "pytest-timeout"], away)
         code = "import convrnn_zoo; print(convrnn_zoo.__version__, convrnn_zoo.__file__)"
-        installed, _, file = run([python, "-c", code], away).strip().partition(" ")
-        if installed != release or folder not in Path(file).resolve().parents:
-            raise RuntimeError(f"expected version {release} in {directory}, got {installed} in {file}")
-        print(run([str(scripts / "convrnn-zoo"), "demo"], away))
-        print(run([python, "-m", "pytest", "-q", "tests/docs/test_examples.py", "-k", "README"], away))
+        installed, _, file = run([scripts / "python", "-c", code], away).strip().partition(" ")
+        if installed != version() or folder not in Path(file).resolve().parents:
+            raise RuntimeError(f"expected version {version()} in {directory}, got {installed} in {file}")
+        print(run([scripts / "convrnn-zoo", "demo"], away))
+        print(run([*python, "pytest", "-q", "tests/docs/test_examples.py", "-k", "README"], away))
         print(f"{wheel.name}: installed, and passes")
 
 
-def main() -> int:
-    """Runs a command, by default lists what is missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    commands = parser.add_subparsers(dest="command")
-    command = commands.add_parser("move", help="replaces the address of the repository everywhere")
-    command.add_argument("address", help="https://github.com/OWNER/NAME")
-    command.add_argument("--site", help="address of the documentation [default: https://OWNER.github.io/NAME]")
-    command = commands.add_parser("lowest", help="prints the lowest versions as constraints for pip")
-    command.add_argument("extras", nargs="*")
-    command = commands.add_parser("rehearse", help="installs a wheel into a new environment and tests it")
-    command.add_argument("wheel", nargs="?", type=Path, help="[default: that of this version in dist/]")
-    command.add_argument("--index", help="index with the release, such as https://test.pypi.org/simple/")
-    command.add_argument("--version", default=version(), help="version of the release [default: %(default)s]")
+COMMANDS: dict[str, Callable[..., Any]] = {"check": check, "move": move, "lowest": print_lowest, "rehearse": rehearse}
+
+
+def main() -> None:
+    """Runs a command, by default lists what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="?", choices=COMMANDS, default="check")
+    parser.add_argument("arguments", nargs="*")
     args = parser.parse_args()
-    if args.command == "move":
-        print("\n".join(str(path.relative_to(ROOT)) for path in move(args.address, args.site)))
-    elif args.command == "lowest":
-        declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        for package, bound in lowest(requirements(declared, *args.extras)).items():
-            print(f"{package}=={bound}")
-    elif args.command == "rehearse":
-        rehearse(args.wheel, args.index, args.version)
-    else:
-        found = list(missing())
-        print(
-            "\n".join(
-                [*found, f"{len(found)} points are open; see HOW_TO_RELEASE.md"] if found else ["ready for the release"]
-            )
-        )
-        return int(bool(found))
-    return 0
+    COMMANDS[args.command](*args.arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

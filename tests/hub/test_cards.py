@@ -13,7 +13,7 @@ from convrnn_zoo.hub.cards import describes_other_weights, weights_card
 from tests.helpers.hub.examples import make, representatives, weight
 from tests.helpers.hub.records import example_record
 from tests.helpers.registry import slow_unless
-from tools.publish import NOT_GENERATED, shipped_card
+from tools.weights import NOT_GENERATED, shipped_card
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 RECORDS = [example_record(), *WEIGHTS.values()]

@@ -15,8 +15,8 @@ from tests.helpers.hub.examples import assert_same
 from tests.helpers.hub.faults import Corrupt
 from tests.helpers.hub.records import NAME, carry, hold
 from tests.helpers.registry import slow_unless
-from tools import publish as publish_tool
-from tools.publish import GOLDEN, publish
+from tools import weights as tool
+from tools.weights import GOLDEN, push_weights
 
 SOME = (NAME, "audio_convrnn.fsdd", "convgru_forecaster.rain")
 every_name = pytest.mark.parametrize("name", slow_unless(SOME.__contains__, [NAME, *WEIGHTS]))
@@ -31,8 +31,8 @@ def carried(hub, tmp_path, monkeypatch):
 
 @every_name
 def test_publishes_the_weights_of_the_package(name, hub, carried):
-    (done,) = publish("alice", name)
-    assert (done.hub_id, done.changed) == (f"alice/{name}", True)
+    (done,) = push_weights("alice", name)
+    assert done.hub_id == f"alice/{name}"
     repo = hub.store.repos[done.hub_id]
     assert len(repo.commits) == 2
     assert repo.refs["main"] == done.hub_commit
@@ -47,12 +47,14 @@ def test_publishes_the_weights_of_the_package(name, hub, carried):
     card = ModelCard(held["README.md"].decode())
     assert f"# {name}\n" in card.text
     assert f"hf-hub:{done.hub_id}" in card.text
+    (again,) = push_weights("alice", name)
+    assert (again.hub_commit, len(repo.commits)) == (done.hub_commit, 2)
 
 
 @every_name
 def test_pretrained_moves_from_the_package_to_the_hub(name, hub, carried, offline, monkeypatch):
     expected = create_model(name, pretrained=True)
-    (done,) = publish("alice", name)
+    (done,) = push_weights("alice", name)
     hub.store.repos[done.hub_id].commit({"model.safetensors": b"", "config.json": b""})  # main may become anything
     carried[name].file.unlink()
     with pytest.raises(HubAccessError, match=f"^{name}"):
@@ -68,7 +70,7 @@ def test_pretrained_moves_from_the_package_to_the_hub(name, hub, carried, offlin
 
 @every_name
 def test_a_pinned_file_that_is_another_is_rejected(name, hub, carried, monkeypatch, cache):
-    (done,) = publish("alice", name)
+    (done,) = push_weights("alice", name)
     carried[name].file.unlink()
     pinned = hold(dataclasses.replace(carried[name], hub_id=done.hub_id, hub_commit=done.hub_commit), monkeypatch)
     files = hub.store.repos[done.hub_id].commits[done.hub_commit]
@@ -88,17 +90,17 @@ def test_a_pinned_file_that_is_another_is_rejected(name, hub, carried, monkeypat
 
 def test_rejects_unpublishable_weights(hub, carried):
     with pytest.raises(WeightsError, match=f"'none'.*{NAME}"):
-        list(publish("alice", "none"))
+        list(push_weights("alice", "none"))
     with pytest.raises(HubAccessError, match=f"bob/{NAME}.*403"):
-        list(publish("bob", NAME))
+        list(push_weights("bob", NAME))
     carried[NAME].file.write_bytes(b"")
-    with pytest.raises(WeightsError, match=rf"{NAME}\.safetensors.*sha256"):
-        list(publish("alice", NAME))
+    with pytest.raises(WeightsError, match=rf"{NAME}.*sha256"):
+        list(push_weights("alice", NAME))
     assert not hub.store.repos
 
 
 def test_the_command_pins_what_it_pushed(hub, carried):
-    assert CliRunner().invoke(publish_tool.main, ["--namespace", "alice", "--only", NAME, "--pin"]).exit_code == 0
+    assert f"{NAME} (pushed)" in CliRunner().invoke(tool.main, ["push", "alice", "--only", NAME, "--pin"]).output
     pinned = convrnn_zoo.WeightsMetadata.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
     commit = hub.store.repos[f"alice/{NAME}"].refs["main"]
     assert pinned == dataclasses.replace(carried[NAME], hub_id=f"alice/{NAME}", hub_commit=commit)

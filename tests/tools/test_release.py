@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def copy(tmp_path: Path) -> Path:
     for file in FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     return tmp_path
 
 
@@ -79,7 +81,7 @@ def test_no_file_names_another_address() -> None:
 
 def test_the_address_is_replaced_everywhere(copy: Path) -> None:
     old_source, old_site = addresses(copy)
-    changed = move("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo", copy)
+    changed = move("https://github.com/some-one/rain.zoo", copy)
     assert addresses(copy) == ("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo")
     assert public_address(copy) == "https://github.com/some-one/rain.zoo"
     assert {str(path.relative_to(copy)) for path in changed} == set(FILES)
@@ -87,7 +89,7 @@ def test_the_address_is_replaced_everywhere(copy: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert old_site not in text
         assert old_source.removeprefix("https://github.com/") not in text
-    assert move("https://github.com/some-one/rain.zoo", "https://some-one.github.io/rain.zoo", copy) == []
+    assert move("https://github.com/some-one/rain.zoo", copy) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,227 @@
+"""Weights of a release: ``python -m tools.weights push OWNER`` pushes ours, ``… check`` tries those of others."""
+
+import dataclasses
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+import safetensors.torch
+import torch
+from huggingface_hub import HfApi, ModelCard
+from torch import Tensor, nn
+
+from benchmarks.tables import narrow
+from convrnn_zoo import WEIGHTS, WeightsError, WeightsMetadata, create_model, from_pretrained, save_pretrained
+from convrnn_zoo.hub.cards import card_text, check_card
+from convrnn_zoo.hub.push import hub_api, upload
+from convrnn_zoo.pretrained.config import CARD
+from convrnn_zoo.pretrained.download import HubFile, download, hub_errors
+from convrnn_zoo.pretrained.fetch import recorded_file
+from convrnn_zoo.pretrained.published import FILE, PUBLISHED, Published
+from convrnn_zoo.pretrained.state_dict import read_safetensors
+
+from . import ROOT, recorded
+
+CARDS = ROOT / "model_cards"
+NOT_GENERATED = "<!-- not generated -->"
+"""The text of a card after this marker, and an image below the title, are not generated."""
+GOLDEN = "golden.safetensors"
+
+
+@click.group()
+def main() -> None:
+    """Push the weights of the package, and check those of other projects."""
+
+
+# ---- our weights ---------------------------------------------------------------------------------------------------
+def shipped_card(metadata: WeightsMetadata, existing: str = "") -> str:
+    """Returns the card of a set of weights, with the image and the text after the marker of the existing card."""
+    card = narrow(card_text(metadata))
+    if picture := re.search(r"^# .*\n\n(!\[.*\n\n)", existing, re.MULTILINE):
+        card = card.replace(title := f"# {metadata.name}\n\n", title + picture[1], 1)
+    _, marker, text = existing.partition(NOT_GENERATED)
+    return card + (f"\n{marker}{text}" if marker else "")
+
+
+def push_weights(owner: str, only: str | None = None) -> Iterator[WeightsMetadata]:
+    """Pushes weights, config, card and a golden pair of input and output, one repository per set of weights.
+
+    Yields the metadata with ``hub_id`` and ``hub_commit``. An unchanged repository gets no commit.
+
+    Args:
+        owner: a user or an organization.
+        only: name of one set of weights.
+
+    Raises:
+        WeightsError: as :func:`chosen` and :func:`write`.
+        HubAccessError: the Hub, the network or missing permissions prevent the push.
+    """
+    api = hub_api(None)
+    for metadata in chosen(owner, only):
+        hub_id = str(metadata.hub_id)
+        with TemporaryDirectory() as temporary:
+            directory = Path(temporary)
+            write(metadata, directory)
+            with hub_errors(HubFile(hub_id)):
+                before = api.model_info(hub_id).sha if api.repo_exists(hub_id) else None
+                if before is not None and _golden_holds(api, hub_id, before, from_pretrained(directory)):
+                    (directory / GOLDEN).unlink()  # the repository keeps its pair
+            commit = upload(api, hub_id, directory, message=f"{metadata.name} ({metadata.sha256[:12]})").oid
+        yield dataclasses.replace(metadata, hub_commit=commit)
+
+
+def chosen(owner: str, only: str | None = None) -> list[WeightsMetadata]:
+    """Returns the metadata of the weights to push, with the repositories that they get."""
+    shipped = {n: w for n, w in WEIGHTS.items() if w.file.is_file()}
+    if only is not None and only not in shipped:
+        raise WeightsError(f"the package contains no weights {only!r}; expected one of: {', '.join(shipped) or 'none'}")
+    return [dataclasses.replace(w, hub_id=f"{owner}/{n}") for n, w in shipped.items() if only in (None, n)]
+
+
+def write(metadata: WeightsMetadata, directory: Path) -> None:
+    """Writes the files of a repository, and checks them.
+
+    Raises:
+        WeightsError: the weights do not match their metadata, the card is invalid, or the written model differs from
+            that of the package.
+    """
+    model: Any = create_model(metadata.name, pretrained=True).eval()
+    file = CARDS / f"{metadata.name}.md"
+    card = shipped_card(metadata, file.read_text(encoding="utf-8") if file.is_file() else "")
+    directory.mkdir(parents=True, exist_ok=True)
+    for link in set(re.findall(r"!\[[^\]]*\]\((?!https?:)([^)\s]+)\)", card)):
+        shutil.copy(CARDS / link, directory)  # an image next to the card
+        card = card.replace(f"]({link})", f"]({Path(link).name})")
+    check_card(ModelCard(card))
+    (directory / CARD).write_text(card, encoding="utf-8")
+    model.metadata = metadata
+    save_pretrained(model, directory)
+    pair = golden(metadata, model)
+    safetensors.torch.save_file(pair, directory / GOLDEN, {"format": "pt"})
+    if not torch.equal(run(from_pretrained(directory), pair["input"]), pair["output"]):
+        raise WeightsError(f"{directory}: the written model has other outputs than {metadata.name}")
+
+
+@torch.no_grad()
+def run(model: nn.Module, x: Tensor) -> Tensor:
+    """Returns the output of a model."""
+    return model(x).contiguous()
+
+
+def golden(metadata: WeightsMetadata, model: nn.Module) -> dict[str, Tensor]:
+    """Returns a fixed random input and the output of the model, with which users can check the loaded weights."""
+    shape = [8 if isinstance(size, str) else size for size in metadata.input_shape]
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    return {"input": x, "output": run(model, x)}
+
+
+def _golden_holds(api: HfApi, hub_id: str, commit: str, model: nn.Module) -> bool:
+    """Returns whether the pair in the repository matches the model, up to differences between processors."""
+    if GOLDEN not in api.list_repo_files(hub_id, revision=commit):
+        return False
+    file = HubFile(hub_id, GOLDEN, commit, token=api.token)
+    pair = read_safetensors(download(file), str(file))
+    return {"input", "output"} == set(pair) and torch.allclose(run(model, pair["input"]), pair["output"], atol=1e-4)
+
+
+@main.command()
+@click.argument("owner")
+@click.option("--only", metavar="NAME", help="Name of one set of weights.")
+@click.option("--pin", is_flag=True, help="Write hub_id and hub_commit to the metadata in the package.")
+@click.option("--dry-run", type=click.Path(path_type=Path), metavar="DIR", help="Only write and check, in DIR.")
+def push(owner: str, only: str | None, pin: bool, dry_run: Path | None) -> None:
+    """Push all weights of the package to repositories of OWNER, and print the values to pin in their metadata.
+
+    Unchanged repositories get no commit. With --dry-run it needs neither network nor account.
+    """
+    if dry_run:
+        for metadata in chosen(owner, only):
+            write(metadata, dry_run / metadata.name)
+            sizes = [file.stat().st_size for file in (dry_run / metadata.name).iterdir()]
+            click.echo(f"{metadata.hub_id}: {len(sizes)} files, {sum(sizes):,} bytes")
+        return
+    for pinned in push_weights(owner, only):
+        state = "unchanged" if pinned.hub_commit == WEIGHTS[pinned.name].hub_commit else "pushed"
+        click.echo(f'{pinned.name} ({state})\n  "hub_id": "{pinned.hub_id}",\n  "hub_commit": "{pinned.hub_commit}"')
+        if pin:
+            pinned.save(pinned.file.parent)
+
+
+# ---- weights of other projects -------------------------------------------------------------------------------------
+def pin_file(text: str, published: Published, size: int, sha256: str) -> str:
+    """Returns the text of ``published.toml`` with the size and checksum of a set, where it states none.
+
+    Example:
+        >>> row = '[group.sets."firenet.evreal"]\\naddress = "a.pth"\\n'
+        >>> bare = dataclasses.replace(PUBLISHED["firenet.evreal"], size=None, sha256="")
+        >>> print(pin_file(row, bare, 3, "00"))
+        [group.sets."firenet.evreal"]
+        size = 3
+        sha256 = "00"
+        address = "a.pth"
+        <BLANKLINE>
+    """
+    header = f'[group.sets."{published.name}"]\n'
+    size_line = "" if published.size else f"size = {size}\n"
+    return text.replace(header, header + size_line + ("" if published.sha256 else f'sha256 = "{sha256}"\n'))
+
+
+@torch.no_grad()
+def apply(model: Any) -> Tensor:
+    """Applies a model to random input of its size, and returns the output."""
+    channels, height, width = model.pretrained_cfg["input_size"]
+    known = {}
+    if chans := getattr(model, "static_chans", 0):
+        known["static"] = torch.rand(1, chans, height, width)
+    if chans := getattr(model, "future_chans", 0):
+        known["future"] = torch.rand(1, 30, chans, height, width)
+    frames = getattr(model, "input_frames", None) or 10
+    return model(torch.rand(1, frames, channels, height, width), **known)
+
+
+@torch.no_grad()
+def squared_error(model: Any, file: Path, count: int) -> float:
+    """Returns the squared error of the first sequences of Moving MNIST, summed over the pixels of a frame."""
+    frames = torch.from_numpy(np.load(file)[:, :count]).transpose(0, 1).unsqueeze(2).float() / 255
+    errors = [(model(x[None, :10]) - x[None, 10:]).square().sum((-3, -2, -1)).mean().item() for x in frames]
+    return float(np.mean(errors))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--moving-mnist", type=click.Path(path_type=Path), help="Score OpenSTL's sets on mnist_test_seq.npy.")
+@click.option("--sequences", default=10_000, help="Number of sequences to score.")
+def check(names: tuple[str, ...], moving_mnist: Path | None, sequences: int) -> None:
+    """Download the sets NAMES of other projects, by default all, and run their networks on random input.
+
+    Sizes and checksums that are missing in weights/published.toml are written to it. It needs the network and gigabytes
+    of disk. Errors on Moving MNIST are printed next to the published ones.
+    """
+    failures = 0
+    for name in names or PUBLISHED:
+        published = PUBLISHED[name]
+        try:
+            model = from_pretrained(name)
+            y = apply(model)
+            if not torch.isfinite(y).all():
+                raise ValueError("its output holds NaN or Inf")
+            click.echo(f"{name}: {tuple(y.shape)}, mean {y.mean():.4f}, standard deviation {y.std():.4f}")
+            text = pin_file(FILE.read_text(encoding="utf-8"), published, *recorded_file(published))
+            FILE.write_text(text, encoding="utf-8")
+            if moving_mnist and (epochs := re.fullmatch(r"openstl_mmnist_ep(\d+)", published.tag)):
+                stated = recorded("tools/openstl.json")[epochs[1]].get(published.architecture, {}).get("MSE", "none")
+                click.echo(f"{name}: MSE {squared_error(model, moving_mnist, sequences):.2f}, published {stated}")
+        except (OSError, ValueError, RuntimeError) as e:
+            failures += 1
+            click.echo(f"{name}: {e}", err=True)
+    sys.exit(min(failures, 1))
+
+
+if __name__ == "__main__":
+    main()
