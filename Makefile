@@ -124,9 +124,21 @@ secrets: $(RELEASE)/.installed
 	git ls-files -z | xargs -0 $(RELEASE)/bin/detect-secrets-hook --no-verify \
 		--exclude-lines '"(sha256|hub_commit)": |^INTEGRITY = "sha512-|^secrets:' --exclude-files tests/train/test_run_same_weights.py
 
-# Installs the built wheel into a new environment, and tests it away from the checkout.
-rehearse: dist
-	$(PYTHON) -m tools.release rehearse
+# Installs the built wheel, or that of an INDEX, into a new environment, and tests it away from the package: the demo, and
+# the examples of README.
+INDEX ?=
+AWAY := build/rehearsal
+VERSION_HERE = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' convrnn_zoo/_version.py)
+rehearse: export PYTHONPATH :=
+rehearse: $(if $(INDEX),,dist)
+	rm -rf $(AWAY) && mkdir -p $(AWAY)
+	git ls-files -z ':!convrnn_zoo/' ':!convrnn_zoo_command/' | tar --null --files-from - --create | tar --extract --directory $(AWAY)
+	$(PYTHON) -m venv $(AWAY)/venv
+	$(AWAY)/venv/bin/python -m pip download --quiet --no-deps --only-binary=:all: --dest $(AWAY) \
+		$(if $(INDEX),--index-url $(INDEX) convrnn-zoo==$(VERSION_HERE),dist/convrnn_zoo-$(VERSION_HERE)-*.whl)
+	cd $(AWAY) && venv/bin/python -m pip install --quiet "$$(ls *.whl)[cli,draw,sound]" 'pytest>=9' pytest-timeout
+	cd $(AWAY) && venv/bin/convrnn-zoo demo && venv/bin/python -m pytest -q tests/docs/test_examples.py -k README
+	@echo "$(AWAY): installed, and passes"
 
 # Known vulnerabilities of all that the extras bring, by the database OSV. Needs the network, and fails without it.
 audit: $(RELEASE)/.installed $(VENV)/.installed-dev
@@ -179,7 +191,7 @@ $(SBOM)/.installed: .github/sbom-tools.txt
 
 $(VENV)-oldest/.installed: pyproject.toml
 	$(OLDEST) -m venv --clear $(VENV)-oldest
-	$(OLDEST) -m tools.release lowest test > $(VENV)-oldest/constraints.txt
+	$(OLDEST) -m tools.release test > $(VENV)-oldest/constraints.txt
 	$(VENV)-oldest/bin/python -m pip install --quiet --constraint $(VENV)-oldest/constraints.txt --editable '.[test]'
 	touch $@
 

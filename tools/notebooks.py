@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .release import ROOT, addresses
+from .release import project
 
 EXAMPLE = re.compile(
     r"(?P<head><!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$",
@@ -34,7 +34,7 @@ def path(page: Path) -> Path:
 
 def notebook(text: str) -> str:
     """Returns the notebook of the text of a tutorial, as JSON."""
-    source, site = addresses(ROOT)
+    source, site = (project()["urls"][name].rstrip("/") for name in ("Source", "Documentation"))
     cells = [install(text, source)]
     end = 0
     text = _GENERATED.sub("", text)

@@ -1,13 +1,14 @@
 """Test that runs the examples of every page with an installed wheel."""
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.docs.pages import ROOT
-from tools.release import copy_examples, run
 
 
 @pytest.mark.slow
@@ -17,13 +18,18 @@ def test_a_wheel_runs_every_example(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
-    copy_examples(away)
-    pip = [sys.executable, "-m", "pip", "--quiet"]
-    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)], tmp_path)
+    others = shutil.ignore_patterns("convrnn_zoo*", ".*", "build", "dist", "runs", "site")
+    shutil.copytree(ROOT, away, symlinks=True, ignore=others)
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+
+    def run(*words: str) -> str:
+        command = [sys.executable, *words]
+        return subprocess.run(command, cwd=away, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    run("-m", "pip", "--quiet", "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source))
     (wheel,) = tmp_path.glob("*.whl")
-    run([*pip, "install", "--no-deps", "--no-index", "--target", str(installed), str(wheel)], tmp_path)
+    run("-m", "pip", "--quiet", "install", "--no-deps", "--no-index", "--target", str(installed), str(wheel))
     assert {path.name for path in installed.glob("*.dist-info/licenses/licenses/*")} >= {"README.md"}
-    where = run([sys.executable, "-c", "import convrnn_zoo; print(convrnn_zoo.__file__)"], away, installed)
+    where = run("-c", "import convrnn_zoo; print(convrnn_zoo.__file__)")
     assert Path(where.strip()).is_relative_to(installed)
-    pytest_of_all = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow"]
-    run([*pytest_of_all, "tests/docs/test_examples.py"], away, installed)
+    run("-m", "pytest", "-q", "-m", "slow or not slow", "tests/docs/test_examples.py")
