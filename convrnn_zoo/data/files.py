@@ -64,25 +64,27 @@ def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
 
 
 _DATE = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[-_.T]?(\d\d)[-_.:]?(\d\d)(?:[-_.:]?(\d\d))?)?(?!\d)", re.ASCII
+    r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])"
+    r"(?:[-_.]?(0[1-9]|[12]\d|3[01])(?:[-_.]?[TS]?([01]\d|2[0-3])[-_.:]?([0-5]\d)(?:[-_.:]?([0-5]\d))?)?)?(?!\d)",
+    re.ASCII,
 )
 
 
-def find_date(path: Path) -> datetime | None:
-    """Returns the date in the name of a file, such as ``rain_20200601_1210.nc``; None if there is none, or several.
+def find_dates(name: str) -> list[datetime]:
+    """Returns the dates in the name of a file: year, month, and perhaps day, hour, minute and second.
 
     Example:
-        >>> print(find_date(Path("rain_20200601_1210.nc")), find_date(Path("2020-06-01T12:10:30Z.tif")))
-        2020-06-01 12:10:00 2020-06-01 12:10:30
-        >>> find_date(Path("rain_10.nc")), find_date(Path("a_20200601_20200602.nc"))
-        (None, None)
+        >>> [str(date) for date in find_dates("rain_20200601_1210") + find_dates("2020-06-01T12:10:30Z")]
+        ['2020-06-01 12:10:00', '2020-06-01 12:10:30']
+        >>> find_dates("rain_10"), find_dates("chirps-v2.0.2020.02"), len(find_dates("a_20200601_20200602"))
+        ([], [datetime.datetime(2020, 2, 1, 0, 0)], 2)
     """
-    found = _DATE.findall(path.name)
-    numbers = [int(n) for i, n in enumerate(found[0]) if i != 1 and n] if len(found) == 1 else []
-    try:
-        return datetime(numbers[0], *numbers[1:]) if numbers else None  # type: ignore[arg-type]
-    except ValueError:  # a month of 13
-        return None
+    dates = []
+    for match in _DATE.finditer(name):
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+        with contextlib.suppress(ValueError):  # the 30th of February
+            dates.append(datetime(year, month, day or 1, hour, minute, second))
+    return dates
 
 
 def list_dir(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from ..values.labels.form import align, choose_variable, in_unit, is_labelled, n
 from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_dated, list_dates, to_minutes
 from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
-from .files import FileError, find_date, list_files, naming, reading
+from .files import FileError, find_dates, list_files, naming, reading
 from .formats import SUFFIXES, find_labelled, open_labelled
 from .formats.gridded import NETCDF, STORE, Array
 from .formats.radar import complete_gridded, find_composites, find_format, open_composites
@@ -212,21 +212,18 @@ def join_datasets(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> xr.Datas
     if len(parts) > 1 and all("time" not in p.coords and p.sizes.get("time") == 1 for p in parts):
         times = find_times(names)
         parts = [p.assign_coords(time=("time", t)) for p, t in zip(parts, times, strict=True)] if times else parts
-    first, has_dates = parts[0], [is_dated(p) for p in parts]
-    if any(has_dates) and not all(has_dates):
-        dated, undated = names[has_dates.index(True)], names[has_dates.index(False)]
-        raise FileError(f"{undated}: has no dates, and {dated} has; pass files that all have dates, or none")
-    if len(parts) == 1 and not (all(has_dates) and first["time"].to_index().has_duplicates):
+    first, has_dates = parts[0], have_dates(list(map(is_dated, parts)), names)
+    if len(parts) == 1 and not (has_dates and first["time"].to_index().has_duplicates):
         return first
-    calendars = {getattr(p["time"].values.flat[0], "calendar", "") for p in parts if all(has_dates)}
+    calendars = {getattr(p["time"].values.flat[0], "calendar", "") for p in parts if has_dates}
     if len(calendars) > 1:
         raise FileError(f"{names[0]}: the files have dates in several calendars, {', '.join(sorted(calendars))}")
     aligned = [_match(part, first, name, names[0]) for part, name in zip(parts, names, strict=True)]
-    if not all(has_dates):
+    if not has_dates:
         aligned = [p.drop_vars(["time", PERIOD], errors="ignore") for p in aligned]
     options: Any = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "combine_attrs": "override"}
     data = need("xarray", "netcdf").concat(aligned, "time", join="exact", **options)
-    if all(has_dates):
+    if has_dates:
         numbers = np.repeat(np.arange(len(parts)), [p.sizes["time"] for p in parts])
         order = data["time"].values.argsort(kind="stable")
         if (order[1:] < order[:-1]).any():
@@ -238,13 +235,21 @@ def join_datasets(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> xr.Datas
     return data.assign_coords(first.drop_dims("time").coords)
 
 
+def have_dates(flags: Sequence[bool], names: Sequence[Any]) -> bool:
+    """Returns whether all of the named parts have dates, by a flag for each; raises FileError if only some have."""
+    if any(flags) and not all(flags):
+        dated, undated = names[flags.index(True)], names[flags.index(False)]
+        raise FileError(f"{undated}: has no dates, and {dated} has; pass files that all have dates, or none")
+    return all(flags)
+
+
 def find_times(names: Sequence[Any]) -> list[np.ndarray]:
     """Returns the date in the name of each file as an array of one time; warns if there are none, and returns []."""
-    dates = [find_date(Path(name)) for name in names]
-    if None in dates or len(set(dates)) < len(dates):
+    dates = [np.array(find_dates(Path(name).name), "datetime64[ns]") for name in names]
+    if any(len(d) != 1 for d in dates) or len(np.unique(dates)) < len(dates):
         warn(f"{names[0]}: neither the {len(names)} files nor their names have dates; they are read as equal steps")
         return []
-    return [np.array([date], "datetime64[ns]") for date in dates]
+    return dates
 
 
 def _match(part: xr.Dataset, first: xr.Dataset, name: Any, first_name: Any) -> xr.Dataset:
@@ -599,15 +604,12 @@ def join_frames(parts: Sequence[Frames]) -> Frames:
     times = None
     if all(len(p) == 1 and p.times is None for p in parts) and (found := find_times([p.path for p in parts])):
         parts = [dataclasses.replace(p, times=t) for p, t in zip(parts, found, strict=True)]
-    if all(p.is_dated for p in parts):
+    if have_dates([p.is_dated for p in parts], [p.path for p in parts]):
         parts = sorted(parts, key=lambda p: p.times[0])
         for before, part in itertools.pairwise(parts):
             if part.times[0] <= before.times[-1]:
                 raise FileError(f"{part.path}: has times of the file before; pass files whose times do not overlap")
         times = np.concatenate([p.times for p in parts])
-    elif dated := [p for p in parts if p.is_dated]:
-        undated = next(p for p in parts if not p.is_dated)
-        raise FileError(f"{undated.path}: has no dates, and {dated[0].path} has; pass files of one kind")
     shape = (sum(map(len, parts)), first.channels, *first.size)
     array: Any = Array(partial(_read_joined, parts), shape, np.dtype("float32"))
     joined: Any = {"array": array, "times": times, "path": parts[0].path, "name": parts[0].name}

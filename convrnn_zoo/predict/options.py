@@ -11,8 +11,8 @@ from .. import _checks as check
 from .._typed import field
 from ..data import ReadOptions
 from ..data.datasets.frame_dataset import variable_options
+from ..data.formats.radar import COARSEN
 from ..data.frames import ROLES
-from ..data.readers import COARSEN
 from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..recipes import ForecasterRecipe, Recipe, find_recipe
 from ..values.labels.axes import NAMES

@@ -49,30 +49,19 @@ AXES = {2: ("y", "x"), 3: ("time", "y", "x"), 4: ("time", "channel", "y", "x")}
 
 @dataclass(frozen=True)
 class Array:
-    """Array of stored numbers that ``read(index)`` returns for slices; its dimensions have no names."""
+    """Array of stored numbers that ``read(index)`` returns for rising slices; its dimensions have no names."""
 
     read: Callable[[Any], numpy.ndarray]
     shape: tuple[int, ...]
     dtype: numpy.dtype
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
     def __getitem__(self, index: Any) -> numpy.ndarray:
-        index = index if isinstance(index, tuple) else (index,)
-        index = (*index, *[slice(None)] * (self.ndim - len(index)))
-        ranges = [range(n)[i] if isinstance(i, slice) else i for i, n in zip(index, self.shape, strict=True)]
-        forward = [slice(min(r), max(r) + 1, abs(r.step)) if isinstance(r, range) and r else r for r in ranges]
-        forward = [slice(0, 0) if isinstance(r, range) else r for r in forward]
-        steps = [r.step for r in ranges if isinstance(r, range)]
-        return self.read(tuple(forward))[tuple(slice(None, None, -1 if s < 0 else 1) for s in steps)]
+        return self.read(index)
 
     def name_axes(self, dims: Sequence[Hashable], attrs: Mapping[str, Any], chunks: Any = None) -> xr.Variable:
         """Returns an ``xarray.Variable`` that dask reads in parts of the shape `chunks` when they are used."""
-        meta = numpy.empty((0,) * self.ndim, self.dtype)
+        meta = numpy.empty((0,) * len(self.shape), self.dtype)
         chunks = chunks or part_shape(self.shape, self.dtype.itemsize)
         values = need("dask.array", "netcdf").from_array(self, chunks=chunks, name=False, meta=meta, fancy=False)
         return need("xarray", "netcdf").Variable(dims, values, attrs)

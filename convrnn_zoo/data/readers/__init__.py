@@ -12,7 +12,7 @@ from pathlib import Path
 from ..files import FileError, list_files, natural_key
 from ..formats import SUFFIXES, find_labelled
 from ..formats.gridded import is_recognised
-from ..formats.radar import COARSEN, find_composites, find_format
+from ..formats.radar import find_composites, find_format
 from ..frames import Frames, ReadOptions, join_frames
 from .images import VIDEO_READERS, find_clips, find_reader, list_images, open_clip
 from .numpy import open_npy, open_npz
@@ -107,18 +107,3 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         formats = f"one file, or several of {', '.join(ARRAY_READERS)}, or radar files of one format"
         raise FileError(f"{mixed[0]}: expected {formats}; move the others to another directory")
     return join_frames(open_sources(sources, dataclasses.replace(options, maps=True)))
-
-
-__all__ = [
-    "ARRAY_READERS",
-    "COARSEN",
-    "FileError",
-    "Frames",
-    "ReadOptions",
-    "find_sources",
-    "join_frames",
-    "list_files",
-    "open_files",
-    "open_frames",
-    "open_sources",
-]

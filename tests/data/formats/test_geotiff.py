@@ -1,7 +1,5 @@
 """Series of GeoTIFFs are frames with the coordinates that rasterio reads, and dates from their names or tags."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,8 @@ from PIL import Image
 
 from convrnn_zoo import create_model
 from convrnn_zoo.data import ArrayFrames, ReadOptions, labelled_frames, open_frames
-from convrnn_zoo.data.formats.geotiff import find_date, is_geotiff
+from convrnn_zoo.data.files import find_dates
+from convrnn_zoo.data.formats.geotiff import is_geotiff
 from convrnn_zoo.data.readers import open_files
 from convrnn_zoo.predict.files import forecast_files
 
@@ -107,9 +106,9 @@ def test_tiff_files_without_a_place_are_images(tmp_path):
         ("3B-HHR.20200131-S003000-E005959", "2020-01-31T00:30:00"),
         ("t2m_2020-01", "2020-01-01T00:00:00"),
         ("2020_01_31", "2020-01-31T00:00:00"),
-        ("tile_123456789", None),
+        ("tile_123456789", ""),
+        ("t2m_20200230", ""),
     ],
 )
 def test_dates_are_found_in_names(name, expected):
-    date = find_date(Path(f"{name}.tif"), {})
-    assert (date and date.isoformat()) == expected
+    assert "".join(date.isoformat() for date in find_dates(name)) == expected
