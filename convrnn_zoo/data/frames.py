@@ -36,27 +36,34 @@ if TYPE_CHECKING:
 
 FLOOR, TOP = 0.1, 100.0
 """Constants of the encoding ``log``, in the unit of the data."""
+ENCODINGS = ("none", "log", "standardize")
 ROLES = ("variables", "future", "static")
 """Keys of ``[data]`` that list variables, in the order of the channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataVariable:
-    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with default settings."""
+class ValueFields:
+    """Fields of ``[data]`` for the values of a variable."""
 
-    name: str = field(nonempty=True, description="name of the variable in the files.")
     unit: str | None = field(
         None, description="unit to convert values to; by default the unit in the file whose name sorts first."
     )
     encoding: str = field(
         "standardize",
-        choices=("none", "log", "standardize"),
-        description='``"standardize"``, ``"log"`` or ``"none"``; see :class:`~convrnn_zoo.Preprocessing`.',
+        choices=ENCODINGS,
+        description='``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.',
     )
-    floor: float = field(FLOOR, gt=0, description='constants of the encoding ``"log"``.')
-    top: float = field(TOP, gt=0, description='constants of the encoding ``"log"``.')
-    valid_min: float | None = field(None, description="range of valid values.")
-    valid_max: float | None = field(None, description="range of valid values.")
+    floor: float = field(FLOOR, gt=0, description='lowest value at which the encoding ``"log"`` is logarithmic.')
+    top: float = field(TOP, gt=0, description='value that the encoding ``"log"`` maps to 1.')
+    valid_min: float | None = field(None, description="lowest valid value.")
+    valid_max: float | None = field(None, description="highest valid value.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataVariable(ValueFields):
+    """A variable of ``[data]``. In a recipe, a name in place of a table means a variable with default settings."""
+
+    name: str = field(nonempty=True, description="name of the variable in the files.")
     fill_value: float | None = field(
         None,
         description="number that marks missing values, in addition to NaN and the fill values that the file states.",

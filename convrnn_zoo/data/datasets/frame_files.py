@@ -20,7 +20,7 @@ from ...values.units import MARSHALL_PALMER, is_rain, plural
 from ..files import LARGE
 from ..formats.gridded import STORE
 from ..formats.radar import find_format
-from ..frames import FLOOR, ROLES, TOP, DataVariable, split_at_gaps
+from ..frames import ENCODINGS, ROLES, DataVariable, ValueFields, split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, find_sources, join_frames, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .frame_dataset import RAIN_THRESHOLDS, WET, FrameDataset, check_files, check_steps
@@ -39,7 +39,7 @@ MAX_WINDOWS = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameFiles(GroupedFiles, FrameDataset):
+class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
     """Base class of datasets of frames in files. Its fields are keys of ``[data]``."""
 
     suffixes: ClassVar[tuple[str, ...]]
@@ -65,15 +65,7 @@ class FrameFiles(GroupedFiles, FrameDataset):
         description="constants a and b of ``Z = a R^b``, by which reflectivity in dBZ becomes rain rates; by default "
         "those of Marshall and Palmer.",
     )
-    encoding: str = field(
-        "none",
-        choices=("none", "log", "standardize"),
-        description='``"none"``, ``"log"`` or ``"standardize"``; see :class:`~convrnn_zoo.Preprocessing`.',
-    )
-    floor: float = field(FLOOR, gt=0, description='lowest value at which the encoding ``"log"`` is logarithmic.')
-    top: float = field(TOP, gt=0, description='value that the encoding ``"log"`` maps to 1.')
-    valid_min: float | None = field(None, description="lowest valid value.")
-    valid_max: float | None = field(None, description="highest valid value.")
+    encoding: str = field("none", choices=ENCODINGS)
     crop: int | None = field(
         None,
         ge=1,
@@ -424,7 +416,7 @@ class ArrayFrames(FrameFiles):
         observed = [v.name for v in self.variables]  # type: ignore[union-attr]
         if unknown := [t for t in self.targets if t not in observed]:
             raise ValueError(f"the recipe's data.targets has {unknown[0]!r}; {suggest(unknown[0], observed)}")
-        single = ("variable", *(f.name for f in dataclasses.fields(DataVariable)[1:]), "min_wet_fraction")
+        single = ("variable", *(f.name for f in dataclasses.fields(ValueFields)), "fill_value", "min_wet_fraction")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
             hint = "set it in data.variables, or leave it out"
