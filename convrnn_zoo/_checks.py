@@ -63,11 +63,9 @@ def boolean(name: str, value: object) -> bool:
 
 def probability(name: str, value: object) -> float:
     """Checks that an int, float or NumPy number is from 0 to 1; returns it as a float."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {describe(value)}; pass a float such as 0.1")
-    if not 0 <= float(value) <= 1:  # NaN fails this too
+    if not 0 <= number(name, value) <= 1:
         raise ValueError(f"{name} must be a probability from 0 to 1, got {value}; 0 switches it off")
-    return float(value)
+    return float(value)  # type: ignore[arg-type]
 
 
 def probabilities(name: str, value: object, names: Sequence[str]) -> tuple[float, ...]:

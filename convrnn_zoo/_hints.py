@@ -22,6 +22,14 @@ def suggest(name: object, options: Iterable[str], max_listed: int = 20) -> str:
     return f"expected one of {listed}{more}" if options else "none is available"
 
 
+def check_names(names: Iterable[object], options: Iterable[object], message: str) -> None:
+    """Raises ValueError for a name that is not among `options`; `message` has ``{}`` in place of the name."""
+    known = list(map(str, options))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{message.format(name)}; {suggest(name, known)}")
+
+
 def similar(name: object, options: Iterable[str]) -> str:
     """Returns ``"; did you mean X?"`` for the end of a message that lists the options; empty if none is similar."""
     options = [str(option) for option in options]

@@ -10,7 +10,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ._hints import similar, suggest
+from . import _checks as check
+from ._hints import suggest
 
 MAX_STRING, MAX_VALUES, MAX_BITS = 2**16, 2**16, 63
 """Largest length of a string, length of a list or table, and number of bits of a whole number."""
@@ -76,7 +77,8 @@ def field(
     A field without `default` and `factory` is required.
 
     The bounds (≥ `ge`, > `gt`, ≤ `le`, < `lt`) apply to a number, or to each number of a list. A string must be one of
-    `choices`, if there are any. With `nonempty`, a string must not be blank. `choices` do not apply to lists.
+    `choices`, if there are any, and so must those of a list, unless the field may be a string instead. With `nonempty`,
+    a string must not be blank.
     """
     rules: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     rules["description"] = description
@@ -166,8 +168,7 @@ def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     if generic is tuple and isinstance(value, list | tuple):
         if args[-1] is not Ellipsis and len(value) != len(args):
             raise ValueError(f"{label} must have {len(args)} values, got {len(value)}")
-        inner = {**rules, "choices": ()}
-        return tuple(_value(args[0], v, name, f"{path}[{i}]", inner) for i, v in enumerate(value))
+        return tuple(_value(args[0], v, name, f"{path}[{i}]", rules) for i, v in enumerate(value))
     if generic not in (None, tuple, Literal) and isinstance(value, Mapping):
         return {_scalar(str, k, label, {}): _value(args[1], v, name, f"{path}[{k!r}]", {}) for k, v in value.items()}
     if generic is Literal or expected in _TYPES:
@@ -190,9 +191,8 @@ def _scalar(expected: Any, value: Any, label: str, rules: Mapping[str, Any]) -> 
     if not isinstance(value, types) or (expected in (int, float) and not is_number):
         raise ValueError(f"{label} must be {describe_type(expected)}, got {repr(value)[:80]}")
     if isinstance(value, str):
-        if choices and value not in choices:
-            hint = similar(value, choices)
-            raise ValueError(f"{label} must be one of {', '.join(map(repr, choices))}, got {value[:80]!r}{hint}")
+        if choices:
+            check.choice(label, value, choices)
         if len(value) > MAX_STRING or CONTROL.search(value):
             raise ValueError(f"{label} must be a short string without control characters, got {value[:80]!r}")
         if rules.get("nonempty") and not value.strip():
@@ -217,7 +217,7 @@ def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     errors = {}
     for kind in types:
         try:
-            return _value(kind, value, name, path, rules)
+            return _value(kind, value, name, path, {**rules, "choices": ()} if get_origin(kind) is tuple else rules)
         except ValueError as e:
             errors[kind] = e
     for kind, error in errors.items():  # the error of the type that was meant

@@ -26,7 +26,7 @@ def test_read_converts_lists_and_whole_numbers():
         ([], "a point must be an object, got list"),
         ({}, "a point lacks the key at"),
         ({"at": [1, "2"]}, r"a point's at\[1\] must be a finite number, got '2'"),
-        ({"at": [], "unit": "mm"}, "a point's unit must be one of 'm', 'km', got 'mm'; did you mean m"),
+        ({"at": [], "unit": "mm"}, "a point's unit must be one of 'm', 'km', got 'mm'.*did you mean m"),
         ({"at": [], "weight": -1}, "a point's weight must be at least 0, got -1"),
         (
             {"at": [], "units": "m", "weight": 1e999},

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .._hints import similar
+from .. import _checks as check
 from .._typed import read
 from .datasets.frame_dataset import FrameDataset, split_channels
 from .datasets.frame_files import ArrayFrames, FrameFiles, VideoFrames
@@ -81,10 +81,7 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | N
         'Moving MNIST'
     """
     keys, datasets = dict(table), {**FRAME_DATASETS, **LABELLED_DATASETS} if datasets is None else datasets
-    kind = keys.pop("kind", None)
-    if not isinstance(kind, str) or kind not in datasets:
-        hint = similar(kind, datasets)
-        raise ValueError(f"the recipe's data.kind must be one of {', '.join(datasets)}, got {kind!r}{hint}")
+    kind = check.choice("the recipe's data.kind", keys.pop("kind", None), list(datasets))
     return read(datasets[kind], keys, where="data.")
 
 

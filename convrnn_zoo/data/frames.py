@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .. import _checks as check
 from .._extras import need
-from .._hints import suggest, warn
+from .._hints import check_names, warn
 from .._typed import check_fields, field
 from ..values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km
 from ..values.labels.form import align, choose_variable, in_unit, is_labelled, normal_form, stack, to_units
@@ -174,8 +174,7 @@ def read_labelled(
             notes = {str(n): v.attrs["comment"] for n, v in data.data_vars.items() if "comment" in v.attrs}
             data, layout = normal_form(data, variables, **options)
             return data.assign({n: data[n].assign_attrs(comment=c) for n, c in notes.items() if n in data}), layout
-    groups = {v.rpartition("/")[0] for v in variables or ()}
-    if len(groups) > 1:
+    if len({v.rpartition("/")[0] for v in variables or ()}) > 1:
         listed = ", ".join(variables or ())
         raise FileError(f"{paths[0]}: the variables {listed} are in several groups; name those of one")
     opened = [_open_normal(path, variables, options) for path in paths]
@@ -298,14 +297,14 @@ def read_variables(source: Any, options: ReadOptions) -> tuple[xr.Dataset, Layou
     """Returns the variables in `options` of files, or of xarray, in normal form and in their units, and the Layout."""
     listed = options.all_variables
     names: list[str] | None = [v.name for v in listed] or ([options.variable] if options.variable else None)
-    fills = {v.name: v.fill_value for v in listed} or {options.variable.rpartition("/")[2]: options.fill_value}
+    fills = {v.name: v.fill_value for v in listed} or {"": options.fill_value}
     kwargs: Any = {"sel": options.sel, "dims": options.dims, "coarsen": options.coarsen}
     try:
         data, layout = read_labelled(source, names, fill_values=fills, **kwargs)
     except FileError:
         if listed or not options.variable_optional:
             raise
-        (data, layout), names = read_labelled(source, **kwargs), None
+        (data, layout), names = read_labelled(source, fill_values=fills, **kwargs), None
     path = "archive" if is_labelled(source) else source[0]
     with naming(path):
         if listed:
@@ -316,10 +315,7 @@ def read_variables(source: Any, options: ReadOptions) -> tuple[xr.Dataset, Layou
             check_roles({str(n): v.shape for n, v in data.data_vars.items()}, options)
             units = {v.name: v.unit for v in listed}
         else:
-            chosen = names is None
-            name = choose_variable(data, options.unit, layout.rejected) if chosen else next(iter(data.data_vars))
-            if chosen and options.fill_value is not None:
-                data, layout = read_labelled(source, [str(name)], fill_values={name: options.fill_value}, **kwargs)
+            name = next(iter(data.data_vars)) if names else choose_variable(data, options.unit, layout.rejected)
             units = {str(name): options.unit}
         relation: Any = tuple(options.rain_relation)
         data = to_units(data, units, find_step(get_times(data)) or options.step, relation)
@@ -338,8 +334,7 @@ def read_variables(source: Any, options: ReadOptions) -> tuple[xr.Dataset, Layou
 
 def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> None:
     """Raises ValueError if a variable of the options is missing, or has not the shape of its role."""
-    if missing := [v.name for v in options.all_variables if v.name not in shapes]:
-        raise ValueError(f"no variable {missing[0]}; {suggest(missing[0], shapes)}")
+    check_names([v.name for v in options.all_variables], shapes, "no variable {}")
     shape = shapes[options.variables[0].name]
     roles = {
         "variables": ("(T, H, W)", [shape]),
@@ -426,10 +421,9 @@ class Frames:
         units = tuple(v.attrs.get("units") for v in data.data_vars.values())
         channels = sum(v.sizes.get(CHANNEL, 1) for v in data.data_vars.values())
         shape = (data.sizes["time"], channels, data.sizes["y"], data.sizes["x"])
-        read = partial(_read_part, open_dataset, _Opened({os.getpid(): data}))
         return cls(
             path=path,
-            array=Array(read, shape, np.dtype("float32")),
+            array=Array(partial(_read_part, open_dataset, _Opened({os.getpid(): data})), shape, np.dtype("float32")),
             times=get_times(data),
             unit=units[0] if observed is None else None,
             units=units if observed else (),

@@ -16,7 +16,7 @@ import timm.optim
 
 from .. import _checks as checks
 from .. import pretrained
-from .._hints import similar, suggest
+from .._hints import check_names, similar
 from .._typed import check_fields, field, read
 from ..data import (
     FRAME_DATASETS,
@@ -279,10 +279,8 @@ class Recipe:
         ):
             if is_wrong:
                 raise ValueError(f"the recipe's {key} is of {of}, and schedule is {self.schedule}: leave {key} out")
-        for key in self.schedule_args:
-            if key not in (keys := SCHEDULE_ARGS[self.schedule]):
-                hint = suggest(key, keys)
-                raise ValueError(f"the recipe's schedule_args of {self.schedule} has an unknown key {key}; {hint}")
+        unknown = f"the recipe's schedule_args of {self.schedule} has an unknown key {{}}"
+        check_names(self.schedule_args, SCHEDULE_ARGS.get(self.schedule, ()), unknown)
 
     def augmentation(self) -> Augment | None:
         """Returns the augmentation of the table `augment`; None if it is empty."""
@@ -310,8 +308,7 @@ class Recipe:
             ValueError: a key of the recipe needs a validation split, and there is none; or `data` is a dictionary with
                 a key that is no split.
         """
-        if unknown := [key for key in data if key not in SPLITS] if isinstance(data, Mapping) else []:
-            raise ValueError(f"data has the key {unknown[0]!r}, which is no split; {suggest(unknown[0], SPLITS)}")
+        check_names(data if isinstance(data, Mapping) else (), SPLITS, "data has the key {!r}, which is no split")
         if self.data.validation or (isinstance(data, Mapping) and "validation" in data):
             return SPLITS
         for f in dataclasses.fields(self):
@@ -375,11 +372,7 @@ class Recipe:
             ValueError: a key is missing, unknown or invalid.
         """
         fields = dict(table)
-        kind = fields.pop("kind", None)
-        if not isinstance(kind, str) or kind not in RECIPE_KINDS:
-            raise ValueError(
-                f"kind must be one of {', '.join(RECIPE_KINDS)}, got {kind!r}{similar(kind, RECIPE_KINDS)}"
-            )
+        kind = checks.choice("kind", fields.pop("kind", None), list(RECIPE_KINDS))
         own = {f.name for f in dataclasses.fields(RECIPE_KINDS[kind])}
         for other, cls in RECIPE_KINDS.items():
             if foreign := [f.name for f in dataclasses.fields(cls) if f.name in fields and f.name not in own]:
@@ -543,10 +536,6 @@ class ForecasterRecipe(Recipe):
             find_loss(self.loss)
         except ValueError as e:
             raise ValueError(f"the recipe's {e}") from None
-        named = [name for name, info in METRICS.items() if info.of]
-        if unknown := [name for name in self.metrics if name not in named]:
-            hint = similar(unknown[0], named)
-            raise ValueError(f"the recipe's metrics must be some of {', '.join(named)}, got {unknown[0]!r}{hint}")
         if self.quantile != 0.5 and "quantile" not in self.loss.split("+"):
             raise ValueError(
                 f"the recipe's quantile = {self.quantile:g} is of the loss quantile, and loss is {self.loss}"

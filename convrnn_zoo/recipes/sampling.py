@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._hints import similar
+from .. import _checks as check
 from .._typed import check_fields, field, read
 
 
@@ -113,8 +113,5 @@ def read_sampling(table: Mapping[str, Any]) -> FreeRunning:
         ValueError: the recipe's sampling.until must be at least 1, got 0
     """
     args = {"name": "own", **table}
-    name = args.pop("name")
-    if not isinstance(name, str) or name not in SAMPLINGS:
-        hint = similar(name, SAMPLINGS)
-        raise ValueError(f"the recipe's sampling.name must be one of {', '.join(SAMPLINGS)}, got {name!r}{hint}")
+    name = check.choice("the recipe's sampling.name", args.pop("name"), list(SAMPLINGS))
     return read(SAMPLINGS[name], args, where="sampling.")

@@ -96,11 +96,12 @@ def _call_loss(loss: Callable[..., Tensor], *values: Any) -> Tensor:
     return result.reshape(())
 
 
-def _to_float(name: str, value: Any) -> float:
+def _convert(function: Callable[[Any], Any], expected: str, value: Any) -> Any:
+    """Returns ``function(value)``; raises TypeError with what is expected if that fails."""
     try:
-        return float(value)
+        return function(value)
     except (TypeError, ValueError, RuntimeError) as e:
-        raise TypeError(f"the metric {name} must return one number, such as a mean; got {describe(value)}") from e
+        raise TypeError(f"{expected}; got {describe(value)}") from e
 
 
 def is_stateful(metric: Any) -> bool:
@@ -141,9 +142,12 @@ class MetricValues:
         """Returns the metrics by name, or raises TypeError if one is no number; `gather` joins those of processes."""
         batches = [batch for part in gather(self.batches) for batch in part] if self.metrics else []
         joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
-        return {
-            name: _to_float(name, metric.compute() if name in self.stateful else metric(*(x.clone() for x in joined)))
+        values = {
+            name: metric.compute() if name in self.stateful else metric(*(x.clone() for x in joined))
             for name, metric in self.metrics.items()
+        }
+        return {
+            k: _convert(float, f"the metric {k} must return one number, such as a mean", v) for k, v in values.items()
         }
 
 
@@ -229,29 +233,24 @@ def to_labelled(data: Iterable[Any], split: str) -> Labelled:
                 f"{type(item).__name__}"
             )
         where = f"item {i} of data[{split!r}]"
-        x, label = _to_tensor(f"{where}: the sequence", item[0]).float(), _to_tensor(f"{where}: the label", item[-1])
+        named = zip(("sequence", "label") if len(item) == 2 else ("sequence", "lengths", "label"), item, strict=True)
+        x, *lengths, label = (_convert(torch.as_tensor, f"{where}: expected a {n} of numbers", v) for n, v in named)
+        x = x.float()
         if label.is_floating_point() or label.is_complex() or label.dim() > 1:
             raise TypeError(f"{where}: labels must be whole numbers, got {describe(item[-1])}")
         if label.dim() == 0:
             sequences.append(x)
             labels.append(int(label))
             continue
-        lengths = _to_tensor(f"{where}: the lengths", item[1] if len(item) == 3 else [x.shape[1]] * len(x)).tolist()
-        if not len(x) == len(lengths) == len(label) or not all(1 <= n <= x.shape[1] for n in lengths):
+        steps = lengths[0].tolist() if lengths else [x.shape[1]] * len(x)
+        if not len(x) == len(steps) == len(label) or not all(1 <= n <= x.shape[1] for n in steps):
             raise ValueError(
                 f"{where}: expected {len(x)} labels, and lengths from 1 to {x.shape[1]}, got {len(label)} labels and "
-                f"the lengths {lengths}"
+                f"the lengths {steps}"
             )
-        sequences += [y[:n].clone() for y, n in zip(x, lengths, strict=True)]
+        sequences += [y[:n].clone() for y, n in zip(x, steps, strict=True)]
         labels += label.tolist()
     return Labelled(sequences, torch.tensor(labels))
-
-
-def _to_tensor(what: str, value: Any) -> Tensor:
-    try:
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as e:
-        raise TypeError(f"{what} must be numbers of one shape, got {describe(value)}") from e
 
 
 def read_iterables(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from .. import _checks as check
 from .._extras import need
 
 _joined: list[Any] = []
@@ -260,9 +261,7 @@ def launch(
     if not checkpoint_minutes >= 0:
         raise ValueError(f"checkpoint_minutes must be at least 0, got {checkpoint_minutes}")
     for name in log_with:
-        if name not in TRACKERS:
-            raise ValueError(f"log_with must be of {', '.join(TRACKERS)}, got {name!r}")
-        need(name, name)
+        need(check.choice("log_with", name, TRACKERS), name)
     patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(days=1))  # while one evaluates, others wait
     accelerator = accelerate.Accelerator(
         cpu=not torch.accelerator.is_available(),

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .._hints import suggest, warn
+from .._hints import check_names, warn
 from .._typed import JsonObject, field
 from .steps import Step
 
@@ -227,9 +227,7 @@ class Preprocessing(Encoding):
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"variables, static and future must have unique names, got {', '.join(repeated)} twice")
         variables = [v.name for v in self.variables]
-        if unknown := [t for t in self.targets if t not in variables]:
-            hint = suggest(unknown[0], variables)
-            raise ValueError(f"targets must be names of variables, got {unknown[0]!r}; {hint}")
+        check_names(self.targets, variables, "targets must be names of variables, got {!r}")
         if len(set(self.targets)) < len(self.targets):
             raise ValueError(f"targets must be unique, got {', '.join(self.targets)}")
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import _checks as check
 from .._extras import need
-from .._hints import similar
 from ..models.nowcast.decisions import THRESHOLDS
 from ..values.preprocessing import Preprocessing
 from ..values.units import is_rain
@@ -238,10 +238,7 @@ def find_loss(name: str, probability: float = 0.5) -> Loss:
         >>> float(find_loss("mse+mae").of(zeros + 2, zeros, zeros))
         6.0
     """
-    names = name.split("+")
-    if unknown := [n for n in names if n not in LOSSES]:
-        hint = similar(unknown[0], LOSSES)
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or several joined by +; got {name!r}{hint}")
+    names = [check.choice("loss (or each of several joined by +)", n, list(LOSSES)) for n in name.split("+")]
     losses = [
         LOSSES[n]._replace(of=partial(quantile, probability=probability)) if n == "quantile" else LOSSES[n]
         for n in names

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy
 
-from ..._hints import suggest
+from ..._hints import check_names
 from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
 from ...values.labels.form import align
@@ -393,8 +393,7 @@ class ArrayFrames(FrameFiles):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if unknown := sorted(self.dims.keys() - {"time", "y", "x"}):
-            raise ValueError(f"the recipe's data.dims has an unknown key {unknown[0]}; expected time, y or x")
+        check_names(self.dims, ("time", "y", "x"), "the recipe's data.dims has an unknown key {}")
         dates = {k: _plain_dates(v) for k, v in self.sel.items()}
         object.__setattr__(self, "sel", dates)
         for name, value in dates.items():
@@ -414,13 +413,11 @@ class ArrayFrames(FrameFiles):
         if (self.static or self.future or self.targets) and not self.variables:
             raise ValueError("the recipe's data.static, future and targets need data.variables")
         observed = [v.name for v in self.variables]  # type: ignore[union-attr]
-        if unknown := [t for t in self.targets if t not in observed]:
-            raise ValueError(f"the recipe's data.targets has {unknown[0]!r}; {suggest(unknown[0], observed)}")
+        check_names(self.targets, observed, "the recipe's data.targets has {!r}")
         single = ("variable", *(f.name for f in dataclasses.fields(ValueFields)), "fill_value", "min_wet_fraction")
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         if self.variables and (extra := [key for key in single if getattr(self, key) != defaults[key]]):
-            hint = "set it in data.variables, or leave it out"
-            raise ValueError(f"the recipe's data.{extra[0]} is for one variable; {hint}")
+            raise ValueError(f"the recipe's data.{extra[0]} is for one variable; set it in data.variables")
         if self.thresholds and len(self.targets or self.variables) > 1:
             raise ValueError("the recipe's data.thresholds are values of one variable; name it alone in data.targets")
 

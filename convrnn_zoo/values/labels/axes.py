@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._extras import need, need_pyproj
-from ..._hints import suggest, warn
+from ..._hints import check_names, warn
 from ..units import conversion
 from .times import PERIOD, counts_frames, decode_time
 
@@ -78,9 +78,7 @@ def find_axes(data: xr.Dataset, named: Mapping[str, str] | None = None) -> dict[
     """
     need("cf_xarray", "netcdf")
     named = named or {}
-    if unknown := [d for d in named.values() if d not in data.dims]:
-        hint = suggest(unknown[0], map(str, data.dims))
-        raise ValueError(f"no dimension {unknown[0]}, which data.dims names; {hint}")
+    check_names(named.values(), data.dims, "no dimension {}, which data.dims names")
     axes = {dim: axis for axis, dim in named.items()}
     lines = {str(n): c for n, c in data.coords.items() if c.ndim == 1}
     keys = {**data.cf.standard_names, **data.cf.coordinates, **data.cf.axes}

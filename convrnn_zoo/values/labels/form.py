@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from ..._extras import need
-from ..._hints import suggest
+from ..._hints import check_names
 from ..steps import Step
 from ..units import MARSHALL_PALMER, Conversion, conversion, is_rain_name, rain_depth, rain_rate
 from .axes import CHANNEL, MEMBER, Layout, axis_coordinate, canonical, find_axes, find_maps, is_angle, wrap_degrees
@@ -200,8 +200,7 @@ def select(data: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
     in either order. Times are written in ISO 8601. For a dimension without a coordinate, values are indices.
     """
     for dim, value in selection.items():
-        if dim not in data.dims:
-            raise ValueError(f"no dimension {dim}, which data.sel names; {suggest(dim, map(str, data.dims))}")
+        check_names([dim], data.dims, "no dimension {}, which data.sel names")
         if isinstance(value, list | tuple) and len(value) != 2:
             raise ValueError(
                 f"data.sel.{dim} must be one value, or a range [first, last]; got {len(value)} values, {value}"
@@ -283,7 +282,7 @@ def normal_form(
             the grid of the first ones, and the maps and series on this grid.
         sel: part of each dimension to select, by its name in `data`; see :func:`select`.
         dims: names of the dimensions `time`, `y` and `x` that nothing in `data` describes.
-        fill_values: stored number that marks missing values, for each variable.
+        fill_values: stored number that marks missing values, for each variable; that of ``""`` is for all others.
         is_static: whether `data` has maps without time; their first dimension is then one of channels.
 
     Raises:
@@ -297,12 +296,12 @@ def normal_form(
     data = select(decode_coordinates(_unpack(_state_units(dataset))), sel or {})
     axes = find_axes(data, dims)
     names = list(variables) if variables is not None else list_variables(data, axes)
-    if missing := [n for n in names if n not in data.data_vars]:
-        raise ValueError(f"no variable {missing[0]}; {suggest(missing[0], map(str, data.data_vars))}")
+    check_names(names, data.data_vars, "no variable {}")
+    fills = fill_values or {}
     parts, layouts, rejected = dict[str, Any](), dict[str, Layout](), list[str]()
     for name in names:
         values = data[name].to_dataset(name="values_")
-        values["values_"] = decode_values(data[name].variable, (fill_values or {}).get(name))
+        values["values_"] = decode_values(data[name].variable, fills.get(name, fills.get("")))
         array = values["values_"].rename(name)
         try:
             has_time = is_static or "time" in axes.values()
