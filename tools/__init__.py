@@ -15,6 +15,11 @@ EXAMPLE = re.compile(
 """A block of code of a page with its language, and the reason why it is not run, if there is one."""
 
 
+def figures(page: Path) -> list[str]:
+    """Returns the names of the figures of a page."""
+    return re.findall(r"!\[[^]]*\]\([./]*pictures/([\w.]+)\)", page.read_text(encoding="utf-8"))
+
+
 def recorded(file: str) -> Any:
     """Returns the results in a JSON file, by its path in the repository."""
     return json.loads((ROOT / file).read_text(encoding="utf-8"))

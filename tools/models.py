@@ -24,8 +24,8 @@ from convrnn_zoo.pretrained.published import PUBLISHED, Published, find_publishe
 from convrnn_zoo.pretrained.registry import entry_points
 from references.earthnet import table as score_table
 
-from . import docstrings, notebooks
 from . import exports as exports_tool
+from . import notebooks, website
 from .nowcasts import nowcast_meaning
 from .release import public_address
 from .timings import ROOT, link, recorded
@@ -135,7 +135,7 @@ def _entries(names: Iterable[str]) -> str:
     parts = []
     for name in names:
         about = inspect.cleandoc(str(entry_points()[name].__doc__)).partition("\nArgs:\n")[0]
-        parts.append(f"### {name}\n\n{docstrings.markdown(about).strip()}\n\nTakes {arguments(name)}.")
+        parts.append(f"### {name}\n\n{website.markdown(about).strip()}\n\nTakes {arguments(name)}.")
     return "\n\n".join(parts)
 
 
@@ -152,7 +152,7 @@ def arguments(name: str) -> str:
     named = [n for n in accepted if n in defaults and (n != "num_classes" or defaults[n])]
     listed = ", ".join(f"{n} ({defaults[n]!r})".replace("'", '"') for n in named)
     listed += ", and the options of the layers" if {*accepted} - {*defaults} else ""
-    return f"{listed}; see {docstrings.markdown(f':class:`~{cls.__module__}.{cls.__name__}`').strip()}"
+    return f"{listed}; see {website.markdown(f':class:`~{cls.__module__}.{cls.__name__}`').strip()}"
 
 
 _PUBLISHED = re.compile(r"((?:Published|A public reproduction)\b.*?\.)(?= [A-Z]|$)")

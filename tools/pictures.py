@@ -1,57 +1,39 @@
 """Writes the figures of the pages: ``python -m tools.pictures [--data DIR] [PAGE...]``.
 
-The examples of a page run in order in an empty directory. The figures that the page shows are copied from this
-directory to ``docs/pictures``. Without PAGE, the figures of all pages, of the ladder and of the forecaster families are
-written. DIR has the files that pages download. Without it, such pages are skipped with a message.
+The notebook of a page runs in an empty directory. The figures that the page shows are copied from there to
+``docs/pictures``. Without PAGE, the figures of all pages, of the ladder and of the forecaster families are written. DIR
+has the files that pages download. Without it, such pages are skipped with a message.
 """
 
-import contextlib
+import os
 import re
-import shlex
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
-import matplotlib
+import nbformat
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
+from nbclient import NotebookClient
 from torch import Tensor
 
 from convrnn_zoo import create_model
-from convrnn_zoo_command.group import cli
 
-from . import timings
-from .notebooks import EXAMPLE
+from . import ROOT, figures, timings
+from .notebooks import notebook
 
-ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = (ROOT / "docs" / "gallery.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md")))
-FAMILIES = "families.png"
 
 
-# ---- figures of examples -----------------------------------------------------------------------------------------
-def shown(page: Path) -> list[str]:
-    """Returns the names of the figures of a page."""
-    return re.findall(r"!\[[^]]*\]\([./]*pictures/([\w.]+)\)", page.read_text(encoding="utf-8"))
-
-
-def run(page: Path) -> None:
-    """Runs the examples of a page in the current directory."""
-    names: dict[str, Any] = {}
-    for match in EXAMPLE.finditer(page.read_text(encoding="utf-8")):
-        reason, language, code = match["reason"], match["language"], match["code"]
-        if language == "toml":
-            Path(code.split()[1]).write_text(code, encoding="utf-8")
-        elif language == "python" and not reason:
-            exec(compile(code, str(page), "exec"), names)
-        elif language == "sh" and not reason:
-            for line in code.replace("\\\n", "").splitlines():
-                program, *words = shlex.split(line, comments=True)
-                if program == "convrnn-zoo":
-                    cli.main(words, standalone_mode=False)
+def run(page: Path, directory: Path) -> None:
+    """Runs the notebook of a page in a directory."""
+    book = nbformat.reads(notebook(page.read_text(encoding="utf-8")), as_version=4)
+    NotebookClient(book, timeout=None, resources={"metadata": {"path": str(directory)}}).execute()
 
 
 # ---- the families of forecasters ---------------------------------------------------------------------------------
@@ -157,26 +139,27 @@ def draw_ladder() -> Figure:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, resolve_path=True), help="Directory with files of pages.")
-@click.argument("pages", nargs=-1, type=click.Path(path_type=Path, resolve_path=True))
+@click.option("--data", type=click.Path(path_type=Path), help="Directory with files of pages.")
+@click.argument("pages", nargs=-1, type=click.Path(path_type=Path))
 def main(data: Path | None, pages: tuple[Path, ...]) -> None:
     """Write the figures of PAGES, or of all pages."""
-    matplotlib.use("agg")
+    programs = Path(sys.executable).parent  # where convrnn-zoo is
+    os.environ |= {"MPLBACKEND": "agg", "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     for page in pages or PAGES:
         files = re.findall(r"^curl -LO \S+/(\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
         if files and data is None:
             print(f"{page}: skipped, since --data does not give {', '.join(files)}", flush=True)
             continue
         print(page, flush=True)
-        with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        with tempfile.TemporaryDirectory() as directory:
             for file in files:
-                shutil.copy((data or page) / file, ".")
-            run(page)
-            for name in set(shown(page)) - {FAMILIES}:
-                shutil.copy(name, PICTURES / name)
+                shutil.copy((data or page) / file, directory)
+            run(page, Path(directory))
+            for name in set(figures(page)) - {"families.png"}:
+                shutil.copy(Path(directory, name), PICTURES)
     if not pages:
         draw_ladder().savefig(PICTURES / "ladder.png")
-        draw_families().savefig(PICTURES / FAMILIES)
+        draw_families().savefig(PICTURES / "families.png")
 
 
 if __name__ == "__main__":

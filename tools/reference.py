@@ -26,13 +26,13 @@ from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS
 from convrnn_zoo_command.group import COMMANDS, cli
 
-from . import docstrings
+from . import website
 
 
 def summary(value: Any) -> str:
     """Returns the first sentence of a docstring, on one line."""
     text = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
-    return docstrings.markdown(text).replace("|", "\\|")
+    return website.markdown(text).replace("|", "\\|")
 
 
 def _code(names: Any, otherwise: str = "–") -> str:

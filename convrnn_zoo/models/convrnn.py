@@ -35,12 +35,10 @@ class ConvRNNModel(RecurrentClassifier):
         input ``(N, T, C, *S)``, one frame per sequence ``(N, C, *S)``, or a PackedSequence; pass `lengths` ``(N,)`` if
         the sequences of a tensor differ in length. The output has F features (``num_features``) or K logits:
 
-        ================  ===========================================  ======================
-        num_classes       unpooled (packed for packed input)           pooled
-        ================  ===========================================  ======================
-        0                 features ``(N, T, F, *S)``                   features ``(N, F)``
-        K                 logits ``(N, T, K, *S)``                     logits ``(N, K)``
-        ================  ===========================================  ======================
+        | num_classes | unpooled (packed for packed input) | pooled              |
+        |-------------|------------------------------------|---------------------|
+        | 0           | features ``(N, T, F, *S)``         | features ``(N, F)`` |
+        | K           | logits ``(N, T, K, *S)``           | logits ``(N, K)``   |
 
         For one frame per sequence, the output has no axis T.
 

@@ -156,14 +156,12 @@ class Preprocessing(Encoding):
 
     The encodings of a value v in the unit of the data:
 
-    ===============  ==========================================  ===================================
-    encoding         encoded value                               constants
-    ===============  ==========================================  ===================================
-    ``none``         v
-    ``log``          log(1 + v / floor) / log(1 + top / floor)   `floor`, `top` in the unit
-    ``standardize``  (v - mean) / std                            `mean`, `std`, for all or per channel
-    ``dbz``          clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1   none; v is a rain rate in mm/h
-    ===============  ==========================================  ===================================
+    | encoding        | encoded value                             | constants                             |
+    |-----------------|-------------------------------------------|---------------------------------------|
+    | ``none``        | v                                         |                                       |
+    | ``log``         | log(1 + v / floor) / log(1 + top / floor) | `floor`, `top` in the unit            |
+    | ``standardize`` | (v - mean) / std                          | `mean`, `std`, for all or per channel |
+    | ``dbz``         | clip(10 log₁₀(200 v^1.6), 0, 60) / 30 - 1 | none; v is a rain rate in mm/h        |
 
     The encoding ``dbz`` is that of the model IRENE. It uses the relation of Marshall and Palmer. Missing values (NaN)
     are encoded as 0, but ``dbz`` encodes them as no rain.

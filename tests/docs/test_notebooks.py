@@ -4,14 +4,14 @@ import os
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 import convrnn_zoo
 from tests.helpers.docs import climate
 from tests.helpers.docs.pages import ROOT
-from tools import notebooks, pictures
+from tools import EXAMPLE, figures, notebooks
 
-nbformat = pytest.importorskip("nbformat", reason="the extra dev")
 TUTORIALS = sorted(page for page in (ROOT / "docs").rglob("*.md") if notebooks.has_notebook(page))
 every_tutorial = pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 
@@ -25,7 +25,7 @@ def test_a_notebook_has_all_cells_of_its_page(page: Path) -> None:
     assert title.source.startswith(text.partition("\n")[0])
     assert "%pip install" in install.source
     code = [cell.source for cell in cells if cell.cell_type == "code"]
-    runs = [match for match in notebooks.EXAMPLE.finditer(text) if not match["head"]]
+    runs = [match for match in EXAMPLE.finditer(text) if not match["head"]]
     assert len(code) == len(runs) > 3
     assert all(match["code"].rstrip() in source for match, source in zip(runs, code, strict=True))
     assert not [cell.source for cell in book.cells if cell.cell_type == "markdown" and "](../" in cell.source]
@@ -33,7 +33,7 @@ def test_a_notebook_has_all_cells_of_its_page(page: Path) -> None:
 
 def test_the_extras_of_a_page_are_installed() -> None:
     text = "You need the\nextras `cli` and `draw` ([Install](../install.md)). It takes `much` time."
-    assert "convrnn-zoo[cli,draw] @ git+https://" in "".join(notebooks.install(text, "https://x.org")["source"])
+    assert "convrnn-zoo[cli,draw] @ git+https://" in notebooks.install(text, "https://x.org")
 
 
 @pytest.mark.slow
@@ -50,5 +50,5 @@ def test_a_notebook_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         climate.write_climate(tmp_path / "run")
     client = nbclient.NotebookClient(book, timeout=600, resources={"metadata": {"path": str(tmp_path / "run")}})
     client.execute()
-    assert pictures.shown(page) or page.parent.name != "tutorials"
-    assert not [file for file in pictures.shown(page) if not (tmp_path / "run" / file).is_file()]
+    assert figures(page) or page.parent.name != "tutorials"
+    assert not [file for file in figures(page) if not (tmp_path / "run" / file).is_file()]

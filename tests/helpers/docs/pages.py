@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.notebooks import EXAMPLE
+from tools import EXAMPLE, ROOT
 
-ROOT = Path(__file__).parents[3]
 CARDS = sorted((ROOT / "model_cards").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *CARDS]
 PAGES += sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.is_symlink())

@@ -1,7 +1,9 @@
-"""Converts reStructuredText in docstrings to Markdown for the site. mkdocs.yml loads this file."""
+"""What mkdocs.yml loads: Markdown of docstrings, the link of the public repository, and tables that fit a phone."""
 
 import inspect
+import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import griffe
@@ -11,22 +13,18 @@ import convrnn_zoo
 
 _MATH = re.compile(r"^( *)\.\. math::\n((?:\1 +\S.*\n?|\n(?=\1 ))+)", re.MULTILINE)
 _ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
-_HEADED = re.compile(r"^( *)(Shapes?) \((.+)\):\n", re.MULTILINE)
-_EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
-_TABLE = re.compile(r"^( *)=[= ]+\n((?:\1.*\n)+?)\1=[= ]+\n((?:\1.*\n)+?)\1=[= ]+(?:\n|$)", re.MULTILINE)
 
 
 def markdown(text: str) -> str:
-    """Converts the formulas, roles and tables of a docstring to Markdown.
+    """Converts the formulas and roles of a docstring to Markdown.
 
     Example:
         >>> markdown("See :class:`~convrnn_zoo.layers.Conv2dGRU` and :class:`torch.nn.GRU`.")
         'See [`Conv2dGRU`][convrnn_zoo.Conv2dGRU] and `torch.nn.GRU`.'
     """
     text = _MATH.sub(_mathml, text)
-    text = _TABLE.sub(_table, text)
-    text = _EXAMPLE.sub(r"\1Examples:", text)  # mkdocstrings recognises only the plural
-    text = _HEADED.sub(r"\1\2:\n\1    \3:\n\n", text)
+    text = re.sub("(?m)^( *)Example:$", r"\1Examples:", text)  # mkdocstrings recognises only the plural
+    text = re.sub(r"(?m)^( *)(Shapes?) \((.+)\):\n", r"\1\2:\n\1    \3:\n\n", text)
     return _ROLE.sub(_link, text)
 
 
@@ -41,13 +39,6 @@ def _link(match: re.Match[str]) -> str:
     name = match[1].rpartition(".")[2]
     ours = match[1].startswith("convrnn_zoo.") or "." not in match[1]
     return f"[`{name}`][convrnn_zoo.{name}]" if ours and name in convrnn_zoo.__all__ else f"`{match[1]}`"
-
-
-def _table(match: re.Match[str]) -> str:
-    """Converts a simple table, whose cells are separated by at least two spaces."""
-    head, *rows = (re.split(r" {2,}", line.strip()) for line in (match[2] + match[3]).splitlines())
-    lines = (" | ".join(cells) for cells in (head, ["---"] * len(head), *rows))
-    return "".join(f"{match[1]}| {line} |\n" for line in lines) + "\n"
 
 
 class Docstrings(griffe.Extension):
@@ -78,3 +69,29 @@ def _parameter(p: inspect.Parameter) -> griffe.Parameter:
     return griffe.Parameter(
         p.name, annotation=annotation, kind=kind, default=None if p.default is p.empty else repr(p.default)
     )
+
+
+# ---- pages --------------------------------------------------------------------------------------------------------
+def on_config(config: Any, **_: Any) -> Any:
+    """Links the public repository, if there is one."""
+    address = Path(config.docs_dir, "project", "address").read_text(encoding="utf-8").strip()
+    if not address.startswith("#"):
+        config.repo_url, config.repo_name = address, address.removeprefix("https://github.com/")
+    return config
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Marks wide tables, and lets names wrap at underscores, dots and brackets, after the page was indexed."""
+    output = re.sub("<table>(.*?)</table>", _mark, output, flags=re.DOTALL)
+    breaks = re.compile(r"(?<=[^\W_][_.])(?=\w)|(?<=\w)(?=\[)|(?<=]_)")
+    names = r"(<t[dh][^>]*>(?:<a [^>]*>)?<code>)([^<]+)"
+    return re.sub(names, lambda name: name[1] + breaks.sub("<wbr>", name[2]), output)
+
+
+def _mark(table: re.Match[str]) -> str:
+    """Adds the title of its column to each cell of a table with more than three columns, which style.css stacks."""
+    titles = [re.sub("<[^>]+>", "", th).replace('"', "&quot;") for th in re.findall("<th[^>]*>(.*?)</th>", table[1])]
+    if len(titles) < 4:
+        return table[0]
+    titled = (f'<td data-title="{title}"' for title in itertools.cycle(titles))
+    return f"<table data-wide>{re.sub('<td(?=[ >])', lambda _: next(titled), table[1])}</table>"
