@@ -77,8 +77,7 @@ def field(
     A field without `default` and `factory` is required.
 
     The bounds (≥ `ge`, > `gt`, ≤ `le`, < `lt`) apply to a number, or to each number of a list. A string must be one of
-    `choices`, if there are any, and so must those of a list, unless the field may be a string instead. With `nonempty`,
-    a string must not be blank.
+    `choices`, if there are any. With `nonempty`, a string must not be blank. `choices` do not apply to lists.
     """
     rules: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     rules["description"] = description
@@ -168,7 +167,8 @@ def _value(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     if generic is tuple and isinstance(value, list | tuple):
         if args[-1] is not Ellipsis and len(value) != len(args):
             raise ValueError(f"{label} must have {len(args)} values, got {len(value)}")
-        return tuple(_value(args[0], v, name, f"{path}[{i}]", rules) for i, v in enumerate(value))
+        inner = {**rules, "choices": ()}
+        return tuple(_value(args[0], v, name, f"{path}[{i}]", inner) for i, v in enumerate(value))
     if generic not in (None, tuple, Literal) and isinstance(value, Mapping):
         return {_scalar(str, k, label, {}): _value(args[1], v, name, f"{path}[{k!r}]", {}) for k, v in value.items()}
     if generic is Literal or expected in _TYPES:
@@ -217,7 +217,7 @@ def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     errors = {}
     for kind in types:
         try:
-            return _value(kind, value, name, path, {**rules, "choices": ()} if get_origin(kind) is tuple else rules)
+            return _value(kind, value, name, path, rules)
         except ValueError as e:
             errors[kind] = e
     for kind, error in errors.items():  # the error of the type that was meant

@@ -485,15 +485,13 @@ class Frames:
     def between(self, start: int, stop: int | None = None) -> Frames:
         """Returns the frames from `start` up to, but not including, `stop`, without reading them."""
         start, stop, _ = slice(start, stop).indices(len(self))
-        times = None if self.times is None else self.times[start:stop]
-        data = None if self.dataset is None else self.dataset.isel(time=slice(start, stop))
         return dataclasses.replace(
             self,
-            times=times,
+            times=None if self.times is None else self.times[start:stop],
             labels=self.labels[start:],
             start=self.start + start,
             stop=self.start + stop,
-            dataset=data,
+            dataset=None if self.dataset is None else self.dataset.isel(time=slice(start, stop)),
         )
 
     def read(
@@ -511,8 +509,9 @@ class Frames:
     def load(self) -> Frames:
         """Reads all frames into memory: bytes (uint8) as they are stored, other numbers decoded."""
         if self.array.dtype != "uint8":
-            decoded: Any = {"fill_value": None, "is_bytes": False, "start": 0, "stop": None}
-            return dataclasses.replace(self, array=self.read().numpy(), **decoded)
+            return dataclasses.replace(
+                self, array=self.read().numpy(), fill_value=None, is_bytes=False, start=0, stop=None
+            )
         if self.is_loaded:
             return self
         with reading(self.path, "file of frames"):

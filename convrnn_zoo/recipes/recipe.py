@@ -536,6 +536,8 @@ class ForecasterRecipe(Recipe):
             find_loss(self.loss)
         except ValueError as e:
             raise ValueError(f"the recipe's {e}") from None
+        named = [name for name, info in METRICS.items() if info.of]
+        check_names(self.metrics, named, "the recipe's metrics must be names of further metrics, got {!r}")
         if self.quantile != 0.5 and "quantile" not in self.loss.split("+"):
             raise ValueError(
                 f"the recipe's quantile = {self.quantile:g} is of the loss quantile, and loss is {self.loss}"

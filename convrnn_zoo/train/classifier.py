@@ -164,19 +164,14 @@ def class_weights(recipe: ClassifierRecipe, train: Labelled) -> Tensor | None:
 def compute_statistics(data: Labelled) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Returns the mean and standard deviation of each channel over all sequences, steps and pixels.
 
-    The standard deviation of a constant channel is returned as 1. If the sequences are read lazily from files,
-    only one is in memory at a time.
+    The standard deviation of a constant channel is returned as 1.
     """
-    if isinstance(data.sequences, list):
-        values = torch.cat([x.movedim(1, 0).flatten(1) for x in data.sequences], dim=1)
-        mean, std = values.mean(1), values.std(1)
-    else:
-        count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for x in data.sequences:
-            values = x.movedim(1, 0).flatten(1).double()
-            count, total, squares = count + values.shape[1], total + values.sum(1), squares + values.square().sum(1)
-        mean = total / count
-        std = ((squares / count - mean.square()).clamp_min(0) * count / max(count - 1, 1)).sqrt()
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for x in data.sequences:
+        values = x.movedim(1, 0).flatten(1).double()
+        count, total, squares = count + values.shape[1], total + values.sum(1), squares + values.square().sum(1)
+    mean = total / count
+    std = ((squares / count - mean.square()).clamp_min(0) * count / max(count - 1, 1)).sqrt()
     varies = std > 1e-6 * mean.abs()  # more than the rounding of a constant
     if not varies.all():
         constant = ", ".join(str(i) for i in (~varies).nonzero().flatten().tolist())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._extras import progress_bar
-from .._hints import warn
+from .._hints import check_names, warn
 from ..data import FrameDataset, FrameSequences, split_channels
 from ..data.datasets.frame_dataset import RAIN_THRESHOLDS
 from ..data.frames import ROLES
@@ -91,9 +91,7 @@ def evaluate(
     methods = select_baselines(data, clips, values, sample, ensemble_size)
     if climatology is not None:
         methods["climatology"] = climatology
-    for name in baselines or ():
-        if name not in methods:
-            raise ValueError(f"no baseline {name!r} for these data; there are {', '.join(methods)}")
+    check_names(baselines or (), methods, "no baseline {!r} for these data")
     selected = set(methods if baselines is None else baselines) - set(leave_out)
     methods = {name: method for name, method in methods.items() if name in selected}
     channels = [slice(i, i + 1) if isinstance(target, Variable) else slice(None) for i, target in enumerate(targets)]

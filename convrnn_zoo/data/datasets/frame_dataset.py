@@ -79,9 +79,10 @@ class FrameDataset(RecipeDataset):
         variables = self.all_variables
         if not variables:
             return [Encoding(unit=self.unit, lowest=self.valid_min, highest=self.valid_max)]
-        stated = zip(variables, units or [None] * len(variables), strict=True)
-        known = [(v, (unit if v.unit is None else v.unit) or "") for v, unit in stated]
-        return [Variable(name=v.name, unit=unit, lowest=v.valid_min, highest=v.valid_max) for v, unit in known]
+        return [
+            Variable(name=v.name, unit=(u if v.unit is None else v.unit) or "", lowest=v.valid_min, highest=v.valid_max)
+            for v, u in zip(variables, units or [None] * len(variables), strict=True)
+        ]
 
     def preprocessing(
         self, train: FrameSequences | None, inputs: int, horizon: int, activation: str = "none"
@@ -112,12 +113,12 @@ class FrameDataset(RecipeDataset):
             names = ", ".join(v.name for v in variables)
             raise ValueError(f"{self.title}: expected {len(variables)} channels ({names}), got {len(mean)}")
         ranges = self.ranges(next((f.units for f in getattr(train, "files", [])), ()))
-        rows = {}
-        for i, (v, valid) in enumerate(zip(variables, ranges, strict=True)):
-            constants = encoding_fields(v, v.name, mean[i : i + 1], std[i : i + 1])
-            rows[v.name] = Variable(name=v.name, unit=valid.unit, **constants)
-        roles: dict[str, Any] = {role: tuple(rows[v.name] for v in getattr(self, role)) for role in ROLES}
-        return Preprocessing(**roles, **shared)
+        rows = {
+            v.name: Variable(name=v.name, unit=r.unit, **encoding_fields(v, v.name, mean[i : i + 1], std[i : i + 1]))
+            for i, (v, r) in enumerate(zip(variables, ranges, strict=True))
+        }
+        shared |= {role: tuple(rows[v.name] for v in getattr(self, role)) for role in ROLES}
+        return Preprocessing(**shared)
 
 
 def mean_and_std(sequences: FrameSequences) -> tuple[Tensor, Tensor]:
@@ -214,12 +215,9 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Enc
 def check_files(files: Sequence[Frames], ranges: Sequence[Encoding]) -> None:
     """Applies :func:`check_values` to all frames in memory, and to :data:`MAX_READ` frames of each file on disk."""
     for frames in files:
-        starts: Sequence[int] = range(0, len(frames), MAX_READ)
-        step = MAX_READ
-        if not frames.is_loaded:
-            numbers = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames)), dtype=torch.float64)
-            starts, step = numbers.long().tolist(), 1
-        check_values((frames.read(t, t + step) for t in starts), frames.path, ranges)
+        count, stride = (MAX_READ, MAX_READ) if frames.is_loaded else (1, -(-len(frames) // MAX_READ) or 1)
+        parts = (frames.read(t, t + count) for t in range(0, len(frames), stride))
+        check_values(parts, frames.path, ranges)
 
 
 def check_steps(files: Sequence[Frames], step: Step | None) -> None:

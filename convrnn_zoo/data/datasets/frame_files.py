@@ -31,7 +31,7 @@ from .frame_sequences import (
     shared_time_bounds,
     split_in_time,
 )
-from .splits import GroupedFiles, read_lists, relative_name, resolve_path, split_names
+from .splits import GroupedFiles, relative_name, resolve_path, split_names
 
 logger = logging.getLogger(__name__)
 MAX_WINDOWS = 2_000_000
@@ -172,9 +172,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         groups = self.find_groups(names, path) if self.split == "group" else names
         file_parts = [split] * len(files)
         if self.split != "time":
-            tests, held_out = self.split, self.validation
-            tests = read_lists(tests, path, "split") if isinstance(tests, tuple) else tests
-            held_out = read_lists(held_out, path, "validation") if isinstance(held_out, tuple) else held_out
+            tests, held_out = self.read_lists(path)
             members = {p: set(split_names(groups, tests, p, validation=held_out)) for p in parts}
             file_parts = [next(p for p in parts if group in members[p]) for group in groups]
             check_shared_frames(files, file_parts)
@@ -242,11 +240,10 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         for frames in files:
             series += (parts := split_at_gaps(frames, self.step))
             if len(parts) > 1:
-                count = plural(len(parts) - 1, "gap")
-                logger.warning("%s: time has %s; no sequence reaches over one", frames.name, count)
-        options: dict[str, Any] = {"flip": self.flip and split == "train", "step": self.step}
+                gaps = plural(len(parts) - 1, "gap")
+                logger.warning("%s: time has %s; no sequence reaches over one", frames.name, gaps)
         limit = MAX_WINDOWS if is_archive else math.inf
-        return CroppedSequences.search(series, window, max_windows=limit, **options)
+        return CroppedSequences.search(series, window, limit, flip=self.flip and split == "train", step=self.step)
 
 
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:
@@ -401,7 +398,7 @@ class ArrayFrames(FrameFiles):
             if not all(isinstance(v, str | int | float) for v in ends):
                 raise ValueError(f"the recipe's data.sel.{name} must be a value or [from, to], got {value!r}")
         for role in ROLES:
-            variables = (DataVariable(name=v) if isinstance(v, str) else v for v in getattr(self, role))
+            variables = [DataVariable(name=v) if isinstance(v, str) else v for v in getattr(self, role)]
             object.__setattr__(self, role, tuple(variables))
         self._check_variables()
 

@@ -164,8 +164,7 @@ def split_in_time(
     inputs of their first forecast. `bounds` replace the :func:`time_bounds` of the frames.
     """
     begin, cut = bounds or time_bounds(len(frames), validation)
-    parts = {"train": (0, begin), "validation": (begin - inputs, cut), "test": (cut - inputs, len(frames))}
-    first, end = parts[split]
+    first, end = {"train": (0, begin), "validation": (begin - inputs, cut), "test": (cut - inputs, len(frames))}[split]
     return frames.between(max(0, first), end)
 
 
@@ -270,11 +269,9 @@ class CroppedSequences(FrameSequences):
 
     def __getitem__(self, index: int) -> FrameSequence:
         place: list[int] = self.places[index].tolist()
-        file = self.files[place[0]]
-        minutes = mean_minutes(self.step or 1.0)
-        time = (
-            place[1] * minutes if file.times is None else float(to_minutes(file.times[place[1] - file.start :][:1])[0])
-        )
+        file, start = self.files[place[0]], place[1]
+        times = None if file.times is None else file.times[start - file.start :][:1]
+        time = start * mean_minutes(self.step or 1.0) if times is None else float(to_minutes(times)[0])
         frames = self.cut(place)
         return FrameSequence(frames, time, torch.isfinite(frames))
 

@@ -23,7 +23,6 @@ from .splits import (
     RecipeDataset,
     find_shared,
     is_list,
-    read_lists,
     relative_name,
     resolve_path,
     select_per_class,
@@ -348,9 +347,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         with naming(path):
             names = name_classes(classes, self.label_names)
             named = [r._replace(file=file) for r, file in zip(recordings, files, strict=True)]
-            lists = {key: getattr(self, key) for key in ("split", "validation")}  # of which CSV files list names
-            lists = {key: read_lists(value, path, key) for key, value in lists.items() if isinstance(value, tuple)}
-            indices = dataclasses.replace(self, **lists).select(named, split)
+            tests, held_out = self.read_lists(path)
+            indices = dataclasses.replace(self, split=tests, validation=held_out).select(named, split)
         selected = [recordings[i] for i in indices]
         if split == "train" and isinstance(selected[0].values, Tensor):
             others = [recordings[i] for i in sorted({*range(len(recordings))} - {*indices})]

@@ -155,6 +155,12 @@ class GroupedFiles(RecipeDataset):
         except re.error as e:
             raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
 
+    def read_lists(self, path: Path) -> tuple[Any, Any]:
+        """Returns `split` and `validation`, in which the names of CSV files are replaced by those that they list."""
+        values = {key: getattr(self, key) for key in ("split", "validation")}
+        split, validation = (read_lists(v, path, k) if isinstance(v, tuple) else v for k, v in values.items())
+        return split, validation
+
     def find_groups(self, names: Sequence[str], path: Path) -> list[str]:
         """Returns the group of each file in `names`, read from `group_file` or matched by `group_pattern`."""
         if not self.group_file:

@@ -226,9 +226,8 @@ def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> xr.Dat
 
 def _plain(key: str, value: Any, dtype: Any) -> Any:
     """Returns an attribute as text, a number or an array; None if it is empty or a fill value that cannot be stored."""
-    if hasattr(value, "shape"):  # h5py.Empty has the shape None
-        value = None if (not value.shape and value.shape != ()) or value.size == 0 else value
-        value = value if value is None or value.size > 1 else value.reshape(-1)[0]
+    if hasattr(value, "shape"):  # the size of h5py.Empty is None
+        value = None if not value.size else value if value.size > 1 else value.reshape(-1)[0]
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     if value is None or (isinstance(value, str) and not value):
         return None

@@ -272,9 +272,8 @@ def find_pixel_km(data: xr.Dataset) -> float | None:
     return math.sqrt(height * width) if height and width else None
 
 
-def _find_edges_km(data: xr.Dataset) -> tuple[float | None, float | None]:
-    height, width = (_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES)
-    return height, width
+def _find_edges_km(data: xr.Dataset) -> list[float | None]:
+    return [_edge_km(data, axis, name) or _map_edge_km(data, axis) for axis, name in AXIS_ANGLES]
 
 
 def warn_of_oblong_pixels(data: xr.Dataset) -> None:

@@ -477,8 +477,5 @@ def stack(data: xr.Dataset, names: Iterable[Any], index: Sequence[Any] = ()) -> 
         values = values.compute(scheduler="synchronous").values  # threads of dask do not survive a fork
         dims = [d for d in (MEMBER, "time", CHANNEL, "y", "x") if d in (*array.dims, "time", CHANNEL, "y", "x")]
         channels.append(values.reshape([values.shape[array.dims.index(d)] if d in array.dims else 1 for d in dims]))
-    rank = max(c.ndim for c in channels)
-    channels = [c.reshape((1,) * (rank - c.ndim) + c.shape) for c in channels]
-    shape = [max(c.shape[i] for c in channels) for i in range(rank)]
-    wide = [np.broadcast_to(c, (*shape[:-3], c.shape[-3], *shape[-2:])) for c in channels]
-    return np.concatenate(wide, axis=-3).astype("float32")
+    maps = [part for c in channels for part in np.moveaxis(c, -3, 0)]
+    return np.stack(np.broadcast_arrays(*maps), axis=-3).astype("float32")
