@@ -47,8 +47,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             raise
         kind = "file" if path.is_file() else "directory" if path.is_dir() else ""
         unchanged = f"; the previous {kind} is unchanged" if kind else ""
-        is_full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        fix = "; free disk space and try again" if is_full else ""
+        fix = "; free disk space and try again" if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
         if getattr(e, "winerror", None) in IN_USE:
             fix = "; another program has the file open: close it and try again"
         raise OSError(e.errno, f"{e.strerror}{unchanged}{fix}", str(path)) from e

@@ -6,7 +6,7 @@ The recipe in the metadata of the weights determines how files are read. Nothing
 from .files import forecast_files
 from .forecast import NUMBERS, SUFFIXES, Forecast
 from .labelled import to_dataset, write_dataset
-from .options import ForecastOptions, resolve_preprocessing
+from .options import ForecastOptions, Trained, load_forecaster, resolve_preprocessing
 from .recordings import (
     classify_files,
     draw_classes,
@@ -16,7 +16,6 @@ from .recordings import (
     spot_words,
     stream_probabilities,
 )
-from .trained import Trained, load_forecaster
 
 __all__ = [
     "NUMBERS",

@@ -42,8 +42,7 @@ def read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Rec
     """Yields lists of the recordings of files and folders, as the recipe of the classifier specifies."""
     recipe = find_recipe(model)
     dataset = recipe.data if isinstance(recipe, ClassifierRecipe) else None
-    archives = all(file.suffix.lower() == ".npz" for file in files)
-    if recipe is None and isinstance(model, VideoModel) and not archives:
+    if recipe is None and isinstance(model, VideoModel) and not all(file.suffix.lower() == ".npz" for file in files):
         dataset = VideoFolder(name="clips")
     if isinstance(dataset, VideoFolder):
         for file in files:

@@ -50,8 +50,7 @@ def read_toml(path: Path, depth: int = 0) -> dict[str, Any]:
     base = table.pop("extends", None)
     if base is None:
         return table
-    is_name = isinstance(base, str) and Path(base).name == base
-    file = path.parent / base if is_name else path
+    file = path.parent / base if isinstance(base, str) and Path(base).name == base else path
     if depth > 4 or not file.is_file() or file == path or not _is_beside(file, path):
         raise ValueError(f"{path}: extends must name a .toml file next to it that does not extend it, got {base!r}")
     merged = read_toml(file, depth + 1)
@@ -94,5 +93,4 @@ def override(table: dict[str, Any], assignment: str) -> None:
 
 def _is_beside(file: Path, path: Path) -> bool:
     """Returns whether a .toml file is in the directory of `path`, also if symbolic links are followed."""
-    folders = {path.parent.resolve(), path.resolve().parent}
-    return file.suffix == ".toml" and file.resolve().parent in folders
+    return file.suffix == ".toml" and file.resolve().parent in (path.parent.resolve(), path.resolve().parent)

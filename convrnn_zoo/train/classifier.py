@@ -252,8 +252,7 @@ def evaluate_classifier(
         )
     logits = compute_logits(model, test, recipe.batch_size, progress)
     confusion = count_confusions(logits, test.labels, test.label_names)
-    accuracies = {"prediction": 100 * confusion.accuracy, "commonest class": majority_accuracy(train, test)}
-    return accuracies, confusion
+    return {"prediction": 100 * confusion.accuracy, "commonest class": majority_accuracy(train, test)}, confusion
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
@@ -341,8 +340,7 @@ class ClassifierTrainer(TaskTrainer):
             "clips": getattr(dataset, "sampling", None),
         }
         if self.recipe.negatives and validation is not None:
-            logits = compute_logits(self.model, validation, self.recipe.batch_size)
-            fields["threshold"] = choose_threshold(logits)
+            fields["threshold"] = choose_threshold(compute_logits(self.model, validation, self.recipe.batch_size))
         return fields
 
     def score(self, test: Labelled, train: Labelled) -> list[Metric]:

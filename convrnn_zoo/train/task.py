@@ -139,8 +139,7 @@ def train_task(
             continue
         if not runs:  # before the evaluation, which could fail
             first, fields = trainer.model, trainer.describe(test, *validation)
-            part = identify_part(train)
-            weights = write_weights(recipe, first, recipe.data, out, into, training_part=part, **fields)
+            weights = write_weights(recipe, first, recipe.data, out, into, training_part=identify_part(train), **fields)
         runs.append([dataclasses.replace(m, split=weights.split) for m in trainer.score(test, train)])
     return add_metrics(weights, first, join_metrics(runs), out, into) if processes.is_main else None
 

@@ -294,7 +294,7 @@ def better(scores: Scores, metric: str, baseline: str) -> str:
     """Describes the lead times at which the forecast is better than a baseline; lead times with NaN are left out."""
     info = find_metric(metric)
     pairs = zip(scores["forecast"][metric], scores[baseline][metric], strict=True)
-    wins = {i: info.is_better(a, b) for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
+    wins = {i: info.rank(a) < info.rank(b) for i, (a, b) in enumerate(pairs, 1) if not math.isnan(a + b)}
     if not wins:
         return "not defined"
     lost = [i for i, won in wins.items() if not won]
@@ -345,12 +345,8 @@ def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | Non
     """
     targets = {v.name: v.unit for v in values.variables} if values else {}
 
-    def find_unit(name: str) -> str:
-        unit = targets.get(name.partition(" of ")[2], data.unit)
-        return find_metric(name).format_unit("" if unit == "1" else unit)
-
     def metric(name: str, values: list[float]) -> Metric:
-        mean = average(values)
+        info, mean, unit = find_metric(name), average(values), targets.get(name.partition(" of ")[2], data.unit)
         baselines, notes = {}, []
         for baseline, by in scores.items():
             theirs, ours = average(by[name], values), average(values, by[name])
@@ -368,10 +364,10 @@ def make_metrics(scores: Scores, data: FrameDataset, values: Preprocessing | Non
             float(f"{mean.value:.6g}"),
             data.title,
             data.split_words,
-            unit=find_unit(name),
+            unit=info.unit.format(unit=unit) if unit not in ("", "1") or "{" not in info.unit else "",
             note=f"mean over {over} frames" + (f"; better than {', '.join(notes)}" if notes else ""),
             baselines=baselines,
-            summed_over=data.summed_over if find_metric(name).is_summed and " of " not in name else None,
+            summed_over=data.summed_over if info.is_summed and " of " not in name else None,
         )
 
     return tuple(metric(name, values) for name, values in scores["forecast"].items() if average(values).count)

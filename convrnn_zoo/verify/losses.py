@@ -97,8 +97,7 @@ def fair_crps(members: Tensor, truth: Tensor) -> Tensor:
         >>> fair_crps(torch.tensor([[0.0], [2.0]]), torch.tensor([3.0])).tolist()  # (3 + 1) / 2 - 2 / 2
         [1.0]
     """
-    pairs = len(members) * (len(members) - 1)
-    return (members - truth).abs().mean(0) - half_distance(members, max(pairs, 1))
+    return (members - truth).abs().mean(0) - half_distance(members, max(1, len(members) * (len(members) - 1)))
 
 
 def quantile_crps(quantiles: Tensor, truth: Tensor) -> Tensor:

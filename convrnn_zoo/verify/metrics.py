@@ -57,14 +57,6 @@ class MetricInfo(NamedTuple):
         """Returns a number that is lower for better values."""
         return {"lower": value, "higher": -value, "nearest": abs(value - self.perfect)}[self.better]
 
-    def is_better(self, value: float, other: float) -> bool:
-        """Returns whether `value` is better than `other`."""
-        return self.rank(value) < self.rank(other)
-
-    def format_unit(self, unit: str) -> str:
-        """Returns the unit of the metric for data in `unit`; the unit of dimensionless data is empty."""
-        return self.unit.format(unit=unit) if unit or "{" not in self.unit else ""
-
 
 METRICS = {
     "MSE": MetricInfo("lower", 0.0, "({unit})²", is_summed=True),

@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from ...models.base.forecasting import log_once
 from ...models.base.model import evaluating
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.forecast import OUTSIDE
-from ...values.steps import Step
 from ..options import ForecastOptions, accepts
 from ..run import ForecastRun, Result
 from .issues import find_issues
@@ -146,18 +145,12 @@ class ArchiveRun(ForecastRun):
 
     path: Path
     threads: int | None
-    # set by `begin`
-    count: int = field(init=False)  # frames that a forecast reads up to its issue time
-    ahead: int = field(init=False)  # frames after the issue time, for known inputs
-    spacing: Step | None = field(init=False)  # of the frames, by `step` or the archive; None if neither states it
-    issues: Any = field(init=False)  # array of the numbers of the frames at the issue times
-    batch: int = field(init=False)  # issue times of a region, which one task computes
 
     def begin(self, every: Any, period: Sequence[Any], batch_size: int | None) -> None:
-        """Chooses issue times and regions, and creates or extends the store."""
-        self.count = self.inputs or 1
+        """Chooses the frames at `issues`, of which a region has `batch`, and creates or extends the store."""
+        self.count = self.inputs or 1  # frames that a forecast reads up to its issue time
         self.spacing = self.step or self.frames.step
-        self.ahead = self.horizon if self.model.future_chans else 0
+        self.ahead = self.horizon if self.model.future_chans else 0  # frames after the issue time, for known inputs
         self.issues = find_issues(
             self.frames,
             self.count,

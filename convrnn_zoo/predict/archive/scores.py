@@ -66,8 +66,7 @@ class Target:
         self.flips = find_flips(frames, probabilities if forecast is None else forecast)
         self.levels = [] if probabilities is None else probabilities[THRESHOLD].values.tolist()
         self.keys, step = name_seasons(frames.dates, frames.step or 1440.0), frames.step
-        has_others = min(Counter(self.keys).values()) > 1
-        self.sums = sum_seasons([frames], step or 1440.0, self.levels) if has_others else {}
+        self.sums = sum_seasons([frames], step or 1440.0, self.levels) if min(Counter(self.keys).values()) > 1 else {}
         slack = max(TOLERANCE * step, 1e-3) if isinstance(step, int | float) else 1e-3
         times = numpy.column_stack([data[ISSUE].values, data["time"].values])
         observed = need("pandas", "archive").Index(frames.minutes)
@@ -166,22 +165,20 @@ def score_archive(
     counts: Counter[str] = Counter()
     with progress_bar("scores", progress, iterable=data[MISSING].notnull().values.nonzero()[0].tolist()) as bar:
         for i in bar:
-            observed = [target.add(i, (months[i], TOTAL)) for target in targets]
-            if any(observed):
+            if max([target.add(i, (months[i], TOTAL)) for target in targets]):
                 counts.update((months[i], TOTAL))
     if not counts:
         raise ValueError(
             f"{targets[0].frames.path} has no frame at a valid time of {path}; pass the frames of the same period"
         )
-    months = [*sorted(counts.keys() - {TOTAL}), TOTAL]
     methods = ["forecast", "last frame", *["climatology"] * all(t.sums for t in targets)]
     by_month = {
         month: {
             method: {k: v for t in targets for k, v in t.scores[month, method].scores().items()} for method in methods
         }
-        for month in months
+        for month in [*sorted(counts.keys() - {TOTAL}), TOTAL]
     }
-    return ArchiveScores(by_month, {month: counts[month] for month in months})
+    return ArchiveScores(by_month, {month: counts[month] for month in by_month})
 
 
 def open_observations(archive: Any, name: str, unit: str, read: Any) -> Frames:
