@@ -16,12 +16,12 @@ from ..data.datasets.frame_dataset import variable_options
 from ..data.datasets.frame_sequences import time_bounds
 from ..data.formats import find_labelled
 from ..data.formats.radar import COARSEN, find_format
-from ..data.frames import FLOOR, ROLES, TOP
+from ..data.frames import ENCODINGS, FLOOR, ROLES, TOP
 from ..models import ConvRNNModel, Forecaster, VideoModel, create_model, from_pretrained
 from ..models.base.classifier import Classifier
 from ..values.labels.form import choose_variable
 from ..values.log_mel import LogMel
-from ..values.preprocessing import Preprocessing, Variable
+from ..values.preprocessing import Encoding, Preprocessing
 from ..values.units import FASTEST_RAIN, is_rain, rain_rate
 from ._toml import toml
 from .augment import Augment
@@ -212,7 +212,8 @@ def _describe_variables(options: ReadOptions, frames: Any, preprocessing: Prepro
     units, table = iter(frames.units), {}
     trained = {v.name: v for role in ROLES for v in getattr(preprocessing, role, ())}
     for role in ROLES:
-        table[role] = [_variable(v.name, next(units), trained.get(v.name)) for v in getattr(options, role)]
+        fields = {v.name: _describe_values(next(units), trained.get(v.name)) for v in getattr(options, role)}
+        table[role] = [{"name": name, **described} if described else name for name, described in fields.items()]
     if preprocessing is not None and preprocessing.targets:
         table["targets"] = list(preprocessing.targets)
     return table | ({"step": frames.step} if frames.step else {})
@@ -220,18 +221,11 @@ def _describe_variables(options: ReadOptions, frames: Any, preprocessing: Prepro
 
 def _describe_unit(known: Mapping[str, Any], frames: Any, preprocessing: Preprocessing | None) -> dict[str, Any]:
     """Returns the keys of ``[data]`` for the unit, encoding and time step of one variable; `known` are other keys."""
-    table: dict[str, Any] = {"unit": known.get("unit", "") if frames.unit is None else frames.unit}
-    if _is_rain_rate(table["unit"]):
-        table["unit"] = "mm/h"
-    table["encoding"] = "log" if is_rain(table["unit"]) else "standardize"
-    step = frames.step or known.get("step")
-    if preprocessing is not None and not preprocessing.variables:
-        table["unit"], step = preprocessing.unit, step or preprocessing.step
-        if preprocessing.encoding in ("none", "log", "standardize"):
-            table["encoding"] = preprocessing.encoding
-        if preprocessing.encoding == "log":
-            table |= {"floor": preprocessing.floor, "top": preprocessing.top}
-    return table | ({"step": step} if step else {})
+    trained = None if preprocessing is None or preprocessing.variables else preprocessing
+    unit = known.get("unit", "") if frames.unit is None else frames.unit
+    step = frames.step or known.get("step") or (trained and trained.step)
+    table = {"unit": trained.unit if trained else unit, "encoding": "log" if is_rain(unit) else "standardize"}
+    return table | _describe_values(unit, trained) | ({"step": step} if step else {})
 
 
 def _choose_variables(path: Path, options: ReadOptions, preprocessing: Preprocessing | None) -> ReadOptions:
@@ -272,24 +266,19 @@ def _is_rain_rate(unit: str) -> bool:
     return rate is not None and rate < FASTEST_RAIN
 
 
-def _variable(name: str, unit: str | None, trained: Variable | None = None) -> str | dict[str, Any]:
-    """Returns a variable as an element of the key `variables` of ``[data]``: its name, or a table.
-
-    Unit and encoding are those of `trained`, a variable of trained weights, if it is set.
-    """
-    if trained is not None:
-        fields = {
-            "unit": trained.unit or None,
-            "encoding": trained.encoding,
-            "floor": trained.floor,
-            "top": trained.top,
-            "valid_min": trained.lowest,
-            "valid_max": trained.highest,
-        }
-        return {"name": name, **{key: value for key, value in fields.items() if value is not None}}
-    if unit and _is_rain_rate(unit):
-        return {"name": name, "unit": "mm/h", "encoding": "log"}
-    return {"name": name, "unit": unit} if unit else name
+def _describe_values(unit: str | None, trained: Encoding | None) -> dict[str, Any]:
+    """Returns the keys of :class:`ValueFields` for values in a unit: those of `trained` weights, if there are any."""
+    if trained is None:
+        return {"unit": "mm/h", "encoding": "log"} if unit and _is_rain_rate(unit) else {"unit": unit} if unit else {}
+    fields = {
+        "unit": trained.unit or None,
+        "encoding": trained.encoding if trained.encoding in ENCODINGS else None,
+        "floor": trained.floor,
+        "top": trained.top,
+        "valid_min": trained.lowest,
+        "valid_max": trained.highest,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _describe_labelled(path: Path, model: Any, front_end: LogMel | None) -> dict[str, Any]:
