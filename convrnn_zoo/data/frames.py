@@ -571,12 +571,10 @@ def _read_joined(parts: Sequence[Frames], index: Any) -> np.ndarray:
     """Reads frames from several parts that follow each other in time."""
     time, _, rows, columns = index
     start, stop, _ = time.indices(sum(map(len, parts)))
-    frames, begin = [torch.empty(0, parts[0].channels, *parts[0].size)[..., rows, columns]], 0
-    for part in parts:
-        if begin < stop and begin + len(part) > start:
-            frames.append(part.read(max(start - begin, 0), min(stop - begin, len(part)), rows, columns))
-        begin += len(part)
-    return torch.cat(frames).numpy()
+    begins = itertools.accumulate(map(len, parts), initial=0)
+    inside = [(p, b) for p, b in zip(parts, begins, strict=False) if b < stop and b + len(p) > start]
+    empty = torch.empty(0, parts[0].channels, *parts[0].size)[..., rows, columns]
+    return torch.cat([empty, *(p.read(max(start - b, 0), stop - b, rows, columns) for p, b in inside)]).numpy()
 
 
 def _open_joined(parts: Sequence[Frames]) -> tuple[xr.Dataset, Layout]:

@@ -153,12 +153,11 @@ class ForecastRun:
     def label(self, result: Result, frames: Frames, step: Step | None) -> Any:
         """Returns the result for one sequence of input frames, `step` apart, as a Dataset; see :func:`to_dataset`."""
         options: Any = {"step": step, "model": self.weights, "outside": result.outside}
-        labelled = []
-        if result.forecast is not None:
-            labelled.append(to_dataset(result.forecast, frames, self.values, members=self.members, **options))
-        if result.probabilities is not None:
-            thresholds = self.options.thresholds
-            labelled.append(to_dataset(result.probabilities, frames, self.values, thresholds=thresholds, **options))
+        parts: Any = (
+            (result.forecast, {"members": self.members}),
+            (result.probabilities, {"thresholds": self.options.thresholds}),
+        )
+        labelled = [to_dataset(x, frames, self.values, **kind, **options) for x, kind in parts if x is not None]
         labelled[0].update(labelled[-1])
         return labelled[0]
 
@@ -170,8 +169,6 @@ def check_inputs(frames: Tensor, source: Frames, values: Preprocessing) -> None:
     file does not state their unit. The model warns of others.
     """
     units = source.units[: frames.shape[1]] or (source.unit,)
-    ranges = []
-    for variable, unit in zip(values.variables or (values,), units, strict=True):
-        highest = 1e300 if source.dataset is not None and unit is not None else None
-        ranges.append(dataclasses.replace(variable, lowest=-1e300, highest=highest))  # no limits
-    check_values([frames], source.path, ranges)
+    highest = [1e300 if source.dataset is not None and unit is not None else None for unit in units]  # no limits
+    variables = zip(values.variables or (values,), highest, strict=True)
+    check_values([frames], source.path, [dataclasses.replace(v, lowest=-1e300, highest=h) for v, h in variables])

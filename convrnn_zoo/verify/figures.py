@@ -337,10 +337,15 @@ def probability_strip(
     """
     if probabilities.dim() == 4:
         probabilities = probabilities.unsqueeze(1)
-    parts: list[Any] = []
-    for scale, title, part in split_targets(values, heading, probabilities.transpose(1, 2)):
-        rows = {probability_title(t, scale.unit): dict(enumerate(part[:, k])) for k, t in enumerate(thresholds)}
-        parts.append((scale, title, rows, {}))
+    parts: Any = (
+        (
+            scale,
+            title,
+            {probability_title(t, scale.unit): dict(enumerate(p[:, k])) for k, t in enumerate(thresholds)},
+            {},
+        )
+        for scale, title, p in split_targets(values, heading, probabilities.transpose(1, 2))
+    )
     return draw_strip(parts, partial(title_frame, labels=labels, step=values.step), FEW)
 
 
@@ -378,9 +383,13 @@ def ensemble_strip(
     thresholds = (threshold,) if isinstance(threshold, int | float) else threshold
     if members.dim() == 4:
         members, truth = members.unsqueeze(2), None if truth is None else truth.unsqueeze(1)
-    parts = []
-    for scale, title, part, observed in split_targets(values, heading, members, truth):
-        rows = {k: dict(enumerate(x)) for k, x in ensemble_rows(part, thresholds, observed, scale.unit).items()}
-        ranges = {"value_range": find_value_range(scale, part if observed is None else observed)}
-        parts.append((scale, title, rows, ranges))
+    parts = (
+        (
+            scale,
+            title,
+            {k: dict(enumerate(x)) for k, x in ensemble_rows(part, thresholds, observed, scale.unit).items()},
+            {"value_range": find_value_range(scale, part if observed is None else observed)},
+        )
+        for scale, title, part, observed in split_targets(values, heading, members, truth)
+    )
     return draw_strip(parts, partial(title_frame, labels=labels, step=values.step), FEW)

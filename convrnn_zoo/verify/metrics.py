@@ -384,9 +384,8 @@ def find_value_ranges(
             lowest = min(lowest, torch.where(known, frames, math.inf).min().item())
             highest = max(highest, torch.where(known, frames, -math.inf).max().item())
             observed[i] = lowest, highest
-    ranges: list[tuple[float, float] | None] = []
-    for (low, high), (lowest, highest) in zip(declared, observed, strict=True):
-        lowest, highest = (lowest, highest) if lowest <= highest else (0.0, 0.0)  # no value is known
-        bounds = lowest if low is None else low, highest if high is None else high
-        ranges.append(bounds if bounds[0] < bounds[1] else None)
-    return ranges
+    ranges = [
+        (lowest if low is None else low, highest if high is None else high)
+        for (low, high), (lowest, highest) in zip(declared, observed, strict=True)
+    ]
+    return [bounds if bounds[0] < bounds[1] else None for bounds in ranges]

@@ -470,12 +470,10 @@ def stack(data: xr.Dataset, names: Iterable[Any], index: Sequence[Any] = ()) -> 
     Maps are repeated in all frames and series in all pixels. `index` selects times, rows and columns.
     """
     parts = dict(zip(("time", "y", "x"), index, strict=False))
-    channels = []
+    maps: list[np.ndarray] = []
     for name in names:
-        array = data[name]
-        values = array.isel({d: i for d, i in parts.items() if d in array.dims})
-        values = values.compute(scheduler="synchronous").values  # threads of dask do not survive a fork
-        dims = [d for d in (MEMBER, "time", CHANNEL, "y", "x") if d in (*array.dims, "time", CHANNEL, "y", "x")]
-        channels.append(values.reshape([values.shape[array.dims.index(d)] if d in array.dims else 1 for d in dims]))
-    maps = [part for c in channels for part in np.moveaxis(c, -3, 0)]
+        part = data[name].variable.isel(parts, missing_dims="ignore")
+        part = part.compute(scheduler="synchronous")  # threads of dask do not survive a fork
+        dims = [CHANNEL, *[MEMBER] * (MEMBER in part.dims), "time", "y", "x"]
+        maps += list(part.set_dims(dims).values)
     return np.stack(np.broadcast_arrays(*maps), axis=-3).astype("float32")
