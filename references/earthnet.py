@@ -120,7 +120,7 @@ def evaluate(sources: tuple[str, ...], data: Path, output: Path | None, as_json:
         model: Any = from_pretrained(source).eval()
         models[model.pretrained_cfg["architecture"]] = model
     results = score_cubes(models, find_cubes(data))
-    text = json.dumps(results, indent=1)
+    text = json.dumps(results)
     if output is not None:
         write_text(output, text + "\n")
     click.echo(text if as_json else columns(table(results)))

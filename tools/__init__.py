@@ -27,7 +27,7 @@ def recorded(file: str) -> Any:
 
 def record(file: str, results: Mapping[str, Any]) -> None:
     """Writes results as JSON, a line for each key."""
-    lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in results.items())
+    lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in results.items())
     (ROOT / file).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
 

@@ -9,16 +9,17 @@ import hashlib
 import json
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import convrnn_zoo
 from convrnn_zoo._extras import need
 
-ROOT = Path(__file__).parent.parent
+from . import ROOT
+
 FOLDER = ROOT / "docs" / "browser"
 DEMO = ROOT / "convrnn_zoo" / "demo"
 PACKAGE = "onnxruntime-web@1.30.0"
@@ -31,6 +32,8 @@ MODELS: dict[str, tuple[str, Any]] = {
     "commands": ("audio_convrnn.arabic_commands", "step"),
 }
 """Weights and form of each exported file."""
+SETTINGS = ("front_end", "mean", "std", "classes", "thresholds", "state")
+"""Metadata of an exported file that the page reads."""
 SAMPLE = slice(0, 4)
 """Frames of the sample that the page forecasts from."""
 
@@ -43,53 +46,41 @@ def fetch_runtime(folder: Path) -> None:
         OSError, subprocess.CalledProcessError: npm is not installed, or cannot fetch the package.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        command = ["npm", "pack", "--silent", PACKAGE, "--pack-destination", temporary]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        command = ["npm", "pack", "--silent", PACKAGE]
+        subprocess.run(command, cwd=temporary, check=True, stdout=subprocess.DEVNULL)
         [archive] = Path(temporary).glob("*.tgz")
         checksum = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if checksum != INTEGRITY:
             raise ValueError(f"{PACKAGE} has the checksum {checksum}, and {INTEGRITY} is expected; do not use it")
+        shutil.unpack_archive(archive, temporary, filter="data")
         folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(archive) as package:
-            for name in SCRIPTS:
-                member: Any = package.extractfile(f"package/dist/{name}")
-                (folder / name).write_bytes(member.read())
+        for name in SCRIPTS:
+            shutil.copy(Path(temporary, "package", "dist", name), folder)
     (folder / "LICENSE").write_text("onnxruntime-web, copyright Microsoft Corporation, MIT licence\n", encoding="utf-8")
 
 
-def describe(file: Path) -> dict[str, Any]:
-    """Returns the settings of an exported file that the page reads."""
+def describe(file: Path, model: Any) -> dict[str, Any]:
+    """Returns the settings of an exported file and its model that the page reads."""
     session = need("onnxruntime", "onnx").InferenceSession(file)
-    metadata = session.get_modelmeta().custom_metadata_map
-    settings = {key: json.loads(metadata[key]) for key in ("front_end", "mean", "std", "classes") if key in metadata}
-    if "thresholds" in metadata:
-        settings["thresholds"] = json.loads(metadata["thresholds"])
-    if "state" in metadata:
-        settings["states"] = {
-            f"{state['name']}_in": {"shape": [1, *state["shape"][1:]], "type": state["dtype"]}
-            for state in json.loads(metadata["state"])
-        }
-    return settings
+    metadata = {k: v for k, v in session.get_modelmeta().custom_metadata_map.items() if k in SETTINGS}
+    settings = {key: json.loads(value) for key, value in metadata.items()}
+    if states := settings.pop("state", None):
+        settings["states"] = {f"{s['name']}_in": {"shape": [1, *s["shape"][1:]], "type": s["dtype"]} for s in states}
+    if hasattr(model, "horizon"):
+        values = model.preprocessing
+        settings |= {"inputs": values.inputs, "step": values.step, "reduction": model.reduction}
+    threshold = model.metadata.threshold
+    return settings if threshold is None else settings | {"threshold": threshold}
 
 
 def export_models(folder: Path) -> None:
     """Exports the networks that are missing in a folder, and copies their samples."""
-    import convrnn_zoo
-
     folder.mkdir(parents=True, exist_ok=True)
     for name, (weights, form) in MODELS.items():
-        file = folder / f"{name}.onnx"
-        model: Any = convrnn_zoo.from_pretrained(weights)
+        file, model = folder / f"{name}.onnx", convrnn_zoo.from_pretrained(weights)
         if not file.exists():
             convrnn_zoo.export(model, file, form, progress=True)
-        settings = describe(file)
-        if hasattr(model, "horizon"):
-            values: Any = model.preprocessing
-            settings |= {"inputs": values.inputs, "step": values.step, "reduction": model.reduction}
-        metadata: Any = model.metadata
-        if metadata.threshold is not None:
-            settings["threshold"] = metadata.threshold
-        (folder / f"{name}.json").write_text(json.dumps(settings), encoding="utf-8")
+        (folder / f"{name}.json").write_text(json.dumps(describe(file, model)), encoding="utf-8")
     np.save(folder / "radar.npy", np.load(DEMO / "nowcast.npz")["x"][SAMPLE])
     shutil.copy(DEMO / "seven.wav", folder)
     soundfile = need("soundfile", "sound")
@@ -97,12 +88,7 @@ def export_models(folder: Path) -> None:
     soundfile.write(folder / "commands.wav", commands, rate, subtype="PCM_16")  # Safari does not decode Vorbis
 
 
-def main() -> None:
-    """Writes the files of the page that are missing."""
+if __name__ == "__main__":
     if not all((FOLDER / "vendor" / name).exists() for name in SCRIPTS):
         fetch_runtime(FOLDER / "vendor")
     export_models(FOLDER / "models")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,14 +6,13 @@ and timed; in the browser this needs node, and onnxruntime-web, which ``python -
 """
 
 import base64
+import fnmatch
 import json
 import platform
 import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from fnmatch import fnmatch
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -30,23 +29,13 @@ from convrnn_zoo.exporting.spec import GraphSpec, Sizes, Values
 from convrnn_zoo.layers._base import Equations
 from convrnn_zoo.pretrained.registry import SMALL
 
-from . import browser
+from . import browser, record, recorded
 
-NAMES, OF_WEIGHTS = (Path(__file__).with_name(f"{name}.json") for name in ("exports", "weight_exports"))
+NAMES, OF_WEIGHTS = "tools/exports.json", "tools/weight_exports.json"
 WAYS = {"sequence": ("sequence", "onnx"), "step": ("step", "onnx"), "torch": ("sequence", "torch")}
 """Columns of the table of names with their form and format."""
-FILES = {
-    "onnx sequence": WAYS["sequence"],
-    "onnx step": WAYS["step"],
-    "torch sequence": WAYS["torch"],
-    "browser": ("", "onnx"),
-}
+FILES = {f"{name} {form}": (form, name) for form, name in WAYS.values()} | {"browser": ("", "onnx")}
 """Columns of the table of weights; in the browser, the step form if there is one."""
-
-
-def recorded(file: Path = NAMES) -> dict[str, Any]:
-    """Returns the results of the last run."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 # ---- names ---------------------------------------------------------------------------------------------------------
@@ -60,7 +49,7 @@ def names() -> dict[str, list[str]]:
         encoder = getattr(getattr(model, "encoder", None), "name", None)
         kind = type(model), encoder, *{type(m): getattr(m, "bidirectional", False) for m in layers}.items()
         kinds.setdefault(kind, []).append(name)
-    return {of_kind[0]: of_kind for of_kind in kinds.values()}
+    return {first: [first, *others] for first, *others in kinds.values()}
 
 
 CHANNELS = {"audio_convrnn": 8, "sg_convlstm": 5}  # torch.export supports no map of one pixel; the mask is a channel
@@ -73,11 +62,10 @@ def narrow(name: str, **kwargs: Any) -> Any:
 
 def attempt(name: str) -> dict[str, str]:
     """Returns, for each of :data:`WAYS`, the exported files or the reason why the export is not supported."""
-    claims = {way: claimed(name, way) for way in WAYS}
-    if all(claims.values()):
-        return {way: str(why) for way, why in claims.items()}
+    results = {way: claimed(name, way) for way in WAYS}
+    if all(results.values()):
+        return results
     model = copy_model(narrow(name), "onnx", None)
-    results: dict[str, str] = {}
     programs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         for way, (form, format) in WAYS.items():
@@ -95,33 +83,25 @@ def attempt(name: str) -> dict[str, str]:
     return results
 
 
-def claimed(name: str, way: str) -> str | None:
-    """Returns the reason why the package rejects one of :data:`WAYS` before the export, or None."""
+def claimed(name: str, way: str) -> str:
+    """Returns the reason why the package rejects one of :data:`WAYS` before the export, or an empty string."""
     is_large = create_model(name, device="meta").has_frame_encoder  # the width of an encoder is fixed
     return _reason(narrow(name, **({"device": "meta"} if is_large else {})), WAYS[way][0])
 
 
-def _reason(model: Any, form: str) -> str | None:
+def _reason(model: Any, form: str) -> str:
     try:
         make_spec(model, form)
     except ExportError as e:
         return f"error: {e}"
-    return None
+    return ""
 
 
 # ---- weights -------------------------------------------------------------------------------------------------------
 def weights() -> list[str]:
     """Returns one set of weights for each architecture: the recorded one, or the first."""
-    chosen: dict[str, str] = {}
-    for name in (*recorded(OF_WEIGHTS), *WEIGHTS):
-        if name in WEIGHTS:
-            chosen.setdefault(name.partition(".")[0], name)
-    return sorted(chosen.values())
-
-
-def attempt_files(name: str) -> dict[str, Any]:
-    """Returns the results of every way of :data:`FILES`."""
-    return {way: attempt_file(name, way) for way in FILES}
+    names = [name for name in (*reversed(WEIGHTS), *recorded(OF_WEIGHTS)) if name in WEIGHTS]
+    return sorted({name.partition(".")[0]: name for name in names}.values())
 
 
 def attempt_file(name: str, way: str) -> dict[str, Any]:
@@ -129,7 +109,7 @@ def attempt_file(name: str, way: str) -> dict[str, Any]:
     model: Any = from_pretrained(name)
     form, format = FILES[way]
     if way == "browser":
-        form = "step" if _reason(model, "step") is None else "sequence"
+        form = "sequence" if _reason(model, "step") else "step"
     with tempfile.TemporaryDirectory() as directory:
         try:
             files = export(model, Path(directory, "a" + SUFFIX[format]), form, format)  # type: ignore[arg-type]
@@ -140,18 +120,14 @@ def attempt_file(name: str, way: str) -> dict[str, Any]:
         runners = {key: load(f, graph) for f, (key, graph) in zip(files, spec.graphs.items(), strict=True)}
         batch = {"batch": 2 if format == "torch" else 1}  # some programs of torch take no single sequence
         sizes = dynamic_sizes(spec, CHECKED_SIZES[0]) | batch
-        frame = [t.shape(sizes) for t in spec.graphs[next(iter(spec.graphs))].inputs if t.name == "input"]
-        try:
-            return {
-                "bytes": sum(f.stat().st_size for f in files),
-                "ms": round(sum(milliseconds(runners[key], graph, sizes) for key, graph in spec.graphs.items()), 2),
-                "input": frame[0],
-                "form": form,
-                "difference": float(f"{compare(spec, runners, single=format == 'onnx'):.1e}"),
-            }
-        finally:
-            for runner in runners.values():
-                getattr(runner, "close", lambda: None)()
+        [frame] = [t.shape(sizes) for t in next(iter(spec.graphs.values())).inputs if t.name == "input"]
+        return {
+            "bytes": sum(f.stat().st_size for f in files),
+            "ms": round(sum(milliseconds(runners[key], graph, sizes) for key, graph in spec.graphs.items()), 2),
+            "input": frame,
+            "form": form,
+            "difference": float(f"{compare(spec, runners, single=format == 'onnx'):.1e}"),
+        }
 
 
 def milliseconds(run: Any, graph: GraphSpec, sizes: Sizes) -> float:
@@ -190,23 +166,6 @@ class WebRunner:
             outputs[tensor.name] = flat.reshape(y["dims"])
         return outputs
 
-    def close(self) -> None:
-        """Ends node."""
-        self.process.kill()
-        self.process.communicate()
-
-
-# ---- the command ---------------------------------------------------------------------------------------------------
-def run(file: Path, known: list[str], pattern: str, attempt: Callable[[str], Any], head: dict[str, Any]) -> None:
-    """Tries the names that match a pattern, and adds each result to a file, after `head`."""
-    for name in known:
-        if fnmatch(name, pattern):
-            result = attempt(name)
-            print(name, result, flush=True)
-            results = {**recorded(file), name: result}
-            ordered = head | {n: results[n] for n in known if n in results}
-            file.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
-
 
 @click.command()
 @click.argument("what", type=click.Choice(["names", "weights"]))
@@ -215,11 +174,15 @@ def main(what: str, pattern: str) -> None:
     """Try the export of the names or the weights that match PATTERN, and write the results."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    if what == "names":
-        run(NAMES, list(names()), pattern, attempt, {})
-    else:
+    known, file, head = list(names()) if what == "names" else weights(), NAMES, {}
+    if what == "weights":
         versions = {p: version(p) for p in ("torch", "onnxruntime")} | {"machine": platform.machine()}
-        run(OF_WEIGHTS, weights(), pattern, attempt_files, {"versions": versions})
+        file, head = OF_WEIGHTS, {"versions": versions}
+    for name in fnmatch.filter(known, pattern):
+        result = attempt(name) if what == "names" else {way: attempt_file(name, way) for way in FILES}
+        print(name, result, flush=True)
+        results = {**recorded(file), name: result}
+        record(file, head | {n: results[n] for n in known if n in results})
 
 
 if __name__ == "__main__":

@@ -24,11 +24,10 @@ from convrnn_zoo.pretrained.published import PUBLISHED, Published, find_publishe
 from convrnn_zoo.pretrained.registry import entry_points
 from references.earthnet import table as score_table
 
+from . import ROOT, link, notebooks, recorded, website
 from . import exports as exports_tool
-from . import notebooks, website
 from .nowcasts import nowcast_meaning
 from .release import public_address
-from .timings import ROOT, link, recorded
 
 TITLES = {
     "convgru_advection.nowcast": ("rain in the next hour", "forecasts and probabilities from four radar images"),

@@ -1,9 +1,7 @@
 """Tables of the scores of the shipped nowcast on the test events, for :mod:`tools.docs`."""
 
-import json
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from statistics import fmean
 from textwrap import wrap
 from typing import Any
@@ -12,9 +10,11 @@ from benchmarks.tables import markdown, table
 from references.nowcast.calibration import MIN_PIXELS, worst_difference
 from references.nowcast.intervals import ALL, Comparison, compare, find_baselines
 
-NOWCASTS = Path(__file__).with_name("nowcasts.json")
+from . import recorded
+
+NOWCASTS = "tools/nowcasts.json"
 """Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""
-CALIBRATION = Path(__file__).with_name("nowcast_calibration.json")
+CALIBRATION = "tools/nowcast_calibration.json"
 """Results of ``python -m references.nowcast.calibration convgru_advection.nowcast``."""
 THRESHOLDS = ("0.5", "2", "5")
 METHODS = ("forecast", "STEPS")
@@ -23,7 +23,7 @@ METHODS = ("forecast", "STEPS")
 @cache
 def events() -> list[Any]:
     """Returns the scores of each event."""
-    return list(json.loads(NOWCASTS.read_text(encoding="utf-8")).values())
+    return list(recorded(NOWCASTS).values())
 
 
 @cache
@@ -32,57 +32,49 @@ def _comparisons() -> list[Comparison]:
 
 
 # ---- forecasts ---------------------------------------------------------------------------------------------------
+def _csi(event: Any, threshold: str, group: str) -> tuple[float, str, float]:
+    """Returns the CSI of the nowcast, and the best baseline with its CSI."""
+    scores = {name: event[name][f"CSI {threshold}"][group] for name in ("forecast", *find_baselines(event))}
+    ours = scores.pop("forecast")
+    return ours, *max(scores.items(), key=lambda item: item[1])
+
+
+def _mse(event: Any) -> tuple[float, str, float]:
+    """Returns the MSE of the nowcast, and the best baseline with its MSE, relative to the MSE of extrapolation."""
+    errors = {n: event[n]["MSE"] / event["extrapolation"]["MSE"] for n in ("forecast", *find_baselines(event))}
+    ours = errors.pop("forecast")
+    return ours, *min(errors.items(), key=lambda item: item[1])
+
+
 def nowcasts(page: str) -> str:
     """Lists CSI and MSE of the nowcast weights and of the best baseline, per event and group of lead times."""
     columns: dict[str, Any] = {"event": "{title}", "lead time": "{group}"}
     for t in THRESHOLDS:
-        columns[f"CSI {t} mm/h (best baseline)"] = lambda e, k=f"CSI {t}": _with_best(e, k, e["group"])
-    columns["MSE / extrapolation's (best baseline)"] = _relative_error
+        columns[f"CSI {t} mm/h (best baseline)"] = lambda e, t=t: "{:.3f} ({} {:.3f})".format(*_csi(e, t, e["group"]))
+    columns["MSE / extrapolation's (best baseline)"] = lambda e: (
+        "{:.2f} ({} {:.2f})".format(*_mse(e)) if e["group"] == next(iter(e["forecast"]["CSI 0.5"])) else ""
+    )
     return table([{**event, "group": group} for event in events() for group in event["forecast"]["CSI 0.5"]], columns)
 
 
-def _with_best(event: Any, key: str, group: str) -> str:
-    best = _best_csi(event, key, group)
-    return f"{event['forecast'][key][group]:.3f} ({best} {event[best][key][group]:.3f})"
-
-
-def _relative_error(event: Any) -> str:
-    """Returns the error relative to that of extrapolation, in the first row of an event."""
-    if event["group"] != next(iter(event["forecast"]["CSI 0.5"])):
-        return ""
-    mse = {name: event[name]["MSE"] / event["extrapolation"]["MSE"] for name in ("forecast", *find_baselines(event))}
-    ours = mse.pop("forecast")
-    best = min(mse, key=mse.__getitem__)
-    return f"{ours:.2f} ({best} {mse[best]:.2f})"
-
-
-def _best_csi(event: Any, key: str, group: str) -> str:
-    return max(find_baselines(event), key=lambda name: event[name][key][group])
-
-
-def _gains() -> list[float]:
-    """Returns the differences in CSI from the best baseline, for all events, thresholds and lead times."""
-    keys = [(e, f"CSI {t}", g) for e in events() for g in e["forecast"]["CSI 0.5"] for t in THRESHOLDS]
-    return [e["forecast"][k][g] - e[_best_csi(e, k, g)][k][g] for e, k, g in keys]
-
-
-def _relative_errors() -> list[float]:
-    """Returns the MSE of each event relative to that of the best baseline."""
-    return [e["forecast"]["MSE"] / min(e[name]["MSE"] for name in find_baselines(e)) for e in events()]
+def _compared() -> tuple[list[float], list[float]]:
+    """Returns the differences in CSI, and the ratios in MSE, between the nowcast and the best baseline."""
+    csi = (_csi(e, t, group) for e in events() for group in e["forecast"]["CSI 0.5"] for t in THRESHOLDS)
+    return [ours - best for ours, _, best in csi], [ours / best for ours, _, best in map(_mse, events())]
 
 
 def nowcast_meaning() -> str:
     """Describes the scores in a sentence for readers who know none of them."""
-    gains = _gains()
+    gains, mse = _compared()
     return (
-        f"{100 - 100 * fmean(_relative_errors()):.0f} % less squared error than the best method of pysteps; CSI (hits) "
+        f"{100 - 100 * fmean(mse):.0f} % less squared error than the best method of pysteps; CSI (hits) "
         f"at least as good in {sum(g >= 0 for g in gains)} of {len(gains)} comparisons"
     )
 
 
 def nowcast_summary(page: str) -> str:
     """Counts the groups of events, thresholds and lead times in which the nowcast reaches the best baseline."""
-    gains, mse = _gains(), _relative_errors()
+    gains, mse = _compared()
     text = (
         f"The CSI is at least that of the best baseline in {sum(g >= 0 for g in gains)} of {len(gains)} groups of "
         f"events, thresholds and lead times. The mean difference is {fmean(gains):+.3f}, the lowest {min(gains):+.3f}. "
@@ -104,10 +96,12 @@ def fractions(page: str) -> str:
             rows.setdefault((c.score.partition(", ")[2], c.group), []).append(_signed(c) + end)
     single = [c.difference for c in shown if c.event != ALL]
     better, worse = (sum(s * d.mean > 0 and d.is_distinguishable for d in single) for s in (1, -1))
-    count = f"{better} are better, {worse} worse, and {len(single) - better - worse} not distinguishable from zero."
     header = ("scale", "lead time", *(f"FSS {t} mm/h" for t in THRESHOLDS))
-    lines = markdown(header, [(*key, *cells) for key, cells in rows.items()])
-    return f"{lines}\n\nOf the {len(single)} differences of single events, {count}"
+    return (
+        f"{markdown(header, [(*key, *cells) for key, cells in rows.items()])}\n\nOf the {len(single)} differences of "
+        f"single events, {better} are better, {worse} worse, and {len(single) - better - worse} not distinguishable "
+        "from zero."
+    )
 
 
 def intervals(page: str) -> str:
@@ -121,14 +115,11 @@ def _differences(titles: Mapping[str, str]) -> str:
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for c in sorted(shown, key=lambda c: (c.event == ALL, c.event)):
         rows.setdefault((c.event, c.group) if c.group else (c.event,), {})[c.score] = _signed(c)
-    unclear = [
-        f"* {', '.join(filter(None, (c.event, c.group, titles[c.score])))}"
-        for c in shown
-        if not c.difference.is_distinguishable
-    ]
+    unclear = [(c.event, c.group, titles[c.score]) for c in shown if not c.difference.is_distinguishable]
     header = ("event", *["lead time"] * any(c.group for c in shown), *titles.values())
     lines = markdown(header, [(*key, *(cells[score] for score in titles)) for key, cells in rows.items()])
-    return f"{lines}\n\nNot distinguishable from zero:\n\n" + ("\n".join(unclear) or "* none")
+    names = "\n".join(f"* {', '.join(filter(None, case))}" for case in unclear)
+    return f"{lines}\n\nNot distinguishable from zero:\n\n{names or '* none'}"
 
 
 def _signed(c: Comparison) -> str:
@@ -174,7 +165,7 @@ def spectra(page: str) -> str:
 def calibration(page: str) -> str:
     """Lists how far the observed frequencies are from the probabilities on regions and hours outside training."""
     rows = []
-    for place, by_threshold in json.loads(CALIBRATION.read_text(encoding="utf-8")).items():
+    for place, by_threshold in recorded(CALIBRATION).items():
         for threshold, diagram in by_threshold.items():
             bins = zip(*(diagram[k] for k in ("count", "forecast", "observed")), strict=True)
             shown = ", ".join(f"{f:.2f} ({o:.2f})" for n, f, o in bins if n >= MIN_PIXELS)

@@ -116,10 +116,11 @@ def draw_ladder() -> Figure:
     panels = figure.subplots(1, len(timings.DATASETS))
     for panel, (dataset, (title, (score, *_))) in zip(panels, timings.DATASETS.items(), strict=True):
         families = timings.families(dataset)
-        means = [timings.mean_score(rows, score) for rows in families]
-        for i, (rows, mean) in enumerate(zip(families, means, strict=True)):
+        spreads = [timings.mean_and_deviation(rows, score) for rows in families]
+        means = [mean for mean, _ in spreads]
+        for i, (rows, (mean, deviation)) in enumerate(zip(families, spreads, strict=True)):
             place, name = (1000 * rows[0]["seconds"], mean), rows[0]["family"].removesuffix("_forecaster")
-            panel.errorbar(*place, timings.deviation(rows, score), fmt="o", color="tab:blue", capsize=3)
+            panel.errorbar(*place, deviation, fmt="o", color="tab:blue", capsize=3)
             side, shift = ("left", 5) if i % 2 else ("right", -5)  # neighbours in rank are often neighbours in time
             panel.annotate(name, place, (shift, -3), textcoords="offset points", ha=side, fontsize=8)
         margin = (max(means) - min(means)) / 4

@@ -1,30 +1,34 @@
 """Tables of measurements, from the files that the programs of ``benchmarks`` and ``references`` write."""
 
 import json
-import os.path
 from functools import partial
-from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
+import numpy as np
+
 from benchmarks import report
 from benchmarks.measure import TASKS
+from benchmarks.report import fastest_peers
 from benchmarks.tables import markdown, table
 from convrnn_zoo.values.units import plural
 
-ROOT = Path(__file__).parent.parent
+from . import ROOT, link, recorded
+
 DEVICES = ROOT / "benchmarks" / "devices"
 """Reports of ``python -m benchmarks.device``."""
 
 
-def recorded(file: str) -> Any:
-    """Returns the results in a JSON file, by its path in the repository."""
-    return json.loads((ROOT / file).read_text(encoding="utf-8"))
+def caption(program: str, result: Any, runs: str) -> str:
+    """Returns the command, the machine and the clock of a measurement, and the runs that were timed."""
+    machine = result.get("machine", result)
+    processor = f" on {machine['processor']}" if "processor" in machine else ""
+    return f"`python -m benchmarks{program}`{processor}, {_conditions(machine)}; {runs.format_map(result)}."
 
 
-def link(target: str, page: str) -> str:
-    """Returns the path of a file relative to a page; both are given relative to the repository."""
-    return os.path.relpath(target, os.path.dirname(page))
+def _conditions(machine: Any) -> str:
+    clock = {"cpu": "processor", "wall": "wall"}[machine["clock"]]
+    return f"torch {machine['torch']}, {plural(machine['threads'], 'thread')}, {clock} time"
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------
@@ -39,22 +43,20 @@ def speed(page: str) -> str:
 
 def speed_summary(page: str) -> str:
     """Lists, per shape, the time of our layer and the relative time of the fastest other implementation."""
-    rows: list[dict[str, Any]] = []
-    for case in recorded(MEASURED)["cases"]:
-        rows.append({"shape": case["title"]})
-        for task in TASKS:
-            fastest = report.fastest_peers(case[task])
-            rows[-1][f"{task}, ms"] = f"{1e3 * median(case[task]['ours']):.1f}"
-            rows[-1][f"{task}, fastest other"] = f"{fastest['fastest peer']:.2f}"
-            rows[-1][f"{task}, fastest compiled"] = f"{fastest['fastest compiled peer']:.2f}"
-    return markdown(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    columns: dict[str, Any] = {"shape": "{title}"}
+    for task in TASKS:
+        columns[f"{task}, ms"] = lambda case, t=task: f"{1e3 * median(case[t]['ours']):.1f}"
+        for title, peer in {"other": "fastest peer", "compiled": "fastest compiled peer"}.items():
+            columns[f"{task}, fastest {title}"] = lambda c, t=task, peer=peer: f"{fastest_peers(c[t])[peer]:.2f}"
+    result = recorded(MEASURED)
+    return f"{table(result['cases'], columns)}\n\n{caption('', result, 'medians of {rounds} runs in turn')}"
 
 
 def speed_line(page: str) -> str:
     """States how much longer the fastest other implementation takes, for readers who decide within a minute."""
     cases = recorded(MEASURED)["cases"]
-    times = [report.fastest_peers(case["inference"])["fastest peer"] for case in cases]
-    untested = "" if _accelerators() else " GPUs were not measured yet."
+    times = [fastest_peers(case["inference"])["fastest peer"] for case in cases]
+    untested = " GPUs were not measured yet." if "no report" in device_status(page) else ""
     return (
         f"The fastest other implementation takes {median(times):.2f} times as long as ours, in inference on a CPU "
         f"(median of {len(cases)} shapes; [training, compiled code]({link('docs/project/speed.md', page)})).{untested}"
@@ -63,34 +65,21 @@ def speed_line(page: str) -> str:
 
 def compared(page: str) -> str:
     """States the time of other packages relative to ours in inference: median and range over shapes."""
-    cases, geo = recorded(MEASURED)["cases"], recorded("benchmarks/torchgeo.json")["cases"]
     implementations = {
-        "Keras": (cases, "keras"),
-        "TorchGeo": (geo, "torchgeo"),
-        "a loop as in ConvLSTM_pytorch": (cases, "one convolution"),
-        "a loop as in pytorch_convolutional_rnn": (cases, "two convolutions"),
+        "Keras": (MEASURED, "keras"),
+        "TorchGeo": ("benchmarks/torchgeo.json", "torchgeo"),
+        "a loop as in ConvLSTM_pytorch": (MEASURED, "one convolution"),
+        "a loop as in pytorch_convolutional_rnn": (MEASURED, "two convolutions"),
     }
     parts = []
-    for title, (shapes, name) in implementations.items():
-        times = [s["inference"] for s in shapes if name in s["inference"]]
-        ratios = [_median(t[name]) / _median(t["ours"]) for t in times]
+    for title, (file, name) in implementations.items():
+        times = [case["inference"] for case in recorded(file)["cases"] if name in case["inference"]]
+        ratios = [float(np.median(t[name]) / np.median(t["ours"])) for t in times]
         parts.append(f"{title} {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
     return (
         f"Time in inference on a CPU as a multiple of ours, median and range over shapes: {'; '.join(parts)}. "
         f"[All measurements]({link('docs/project/measurements.md', page)}), also of training and compiled code."
     )
-
-
-def _median(times: Any) -> float:
-    return float(median(times) if isinstance(times, list) else times)
-
-
-def machine(page: str) -> str:
-    """Describes the machine of the benchmark."""
-    return (
-        "Measured on {machine[processor]} with {machine[threads]} threads and torch {machine[torch]}; each time is the "
-        "median of {rounds} runs, the implementations taking turns."
-    ).format_map(recorded(MEASURED))
 
 
 def _relative_times(name: str, base: str, columns: dict[str, str], page: str) -> str:
@@ -100,11 +89,8 @@ def _relative_times(name: str, base: str, columns: dict[str, str], page: str) ->
     for task in TASKS:
         for key, title in columns.items():
             cells[f"{title}, {task}"] = lambda case, t=task, key=key: f"{case[t][key] / case[t][base]:.2f}"
-    return (
-        f"{table(result['cases'], cells)}\n\n`python -m benchmarks.comparisons {name}` with torch {result['torch']}, "
-        f"{plural(result['threads'], 'thread')}, {'processor' if result['clock'] == 'cpu' else 'wall'} time; medians "
-        f"of {result['rounds']} runs in turn."
-    )
+    runs = caption(f".comparisons {name}", result, "medians of {rounds} runs in turn")
+    return f"{table(result['cases'], cells)}\n\n{runs}"
 
 
 norms = partial(_relative_times, "norms", "plain", {"layer": "layer norm", "group": "group norm"})
@@ -116,11 +102,8 @@ half = partial(_relative_times, "half", "float32", {"autocast": "autocast", "bfl
 def scaling(page: str) -> str:
     """Lists the exponents of time and memory, and the throughput over threads and streams."""
     result = recorded("benchmarks/scaling.json")
-    m = result["machine"]
-    clock = "processor time, measured next to other programs" if m["clock"] == "cpu" else "wall time"
     return (
-        f"{report.exponents_table(result)}\n\n`python -m benchmarks --scaling` on {m['processor']} with torch "
-        f"{m['torch']}, {plural(m['threads'], 'thread')}, {clock}; medians of {result['rounds']} runs in turn.\n\n"
+        f"{report.exponents_table(result)}\n\n{caption(' --scaling', result, 'medians of {rounds} runs in turn')}\n\n"
         "Frames per second of all streams together. A stream is one sequence at a time, in a thread of Python; "
         f"2 × 4 are 2 threads of torch in each of 4 streams.\n\n{report.streams_table(result)}"
     )
@@ -130,24 +113,15 @@ def scaling(page: str) -> str:
 def tasks(page: str) -> str:
     """Lists the processor time of whole tasks: cold, with the share of each part, and warm."""
     result = recorded("benchmarks/tasks.json")
-    rows = []
     for task in result["tasks"]:
-        parts = {"imports": task["torch and timm"] + task["convrnn_zoo"]}
-        parts |= {part: task[part] for part in ("preparation", "first run")}
-        cold = sum(parts.values())
-        rows.append({**task, "cold": cold, **{part: seconds / cold for part, seconds in parts.items()}})
+        task["imports"] = task["torch and timm"] + task["convrnn_zoo"]
+        task["cold"] = sum(task[part] for part in ("imports", "preparation", "first run"))
     columns: dict[str, Any] = {"task": "{title}", "cold, s": "{cold:.1f}"}
-    columns |= {part: f"{{{part}:.0%}}" for part in ("imports", "preparation", "first run")}
+    for part in ("imports", "preparation", "first run"):
+        columns[part] = lambda task, part=part: f"{task[part] / task['cold']:.0%}"
     columns["warm, s"] = lambda row: f"{row['again']:.2g}" if "again" in row else "–"
-    return (
-        f"{table(rows, columns)}\n\n`python -m benchmarks.tasks` on {result['machine']['processor']} with torch "
-        f"{result['machine']['torch']}, 1 thread, processor time; the least of {_processes(result)}, next to other "
-        "programs."
-    )
-
-
-def _processes(result: Any) -> str:
-    return f"{result['rounds']} process{'es' * (result['rounds'] > 1)}"
+    runs = caption(".tasks", result, "the least of {rounds} processes, next to other programs")
+    return f"{table(result['tasks'], columns)}\n\n{runs}"
 
 
 def large_nowcasts(page: str) -> str:
@@ -161,54 +135,49 @@ def large_nowcasts(page: str) -> str:
         "GiB above the imports": lambda case: f"{case['mib'] / 1024:.1f}",
     }
     return (
-        f"{table(result['cases'], columns)}\n\n`python -m benchmarks.nowcasts` on {result['machine']['processor']} "
-        f"with torch {result['machine']['torch']}, next to other programs; the least of {_processes(result)}."
+        f"{table(result['cases'], columns)}\n\n`python -m benchmarks.nowcasts` on {result['machine']['processor']}, "
+        f"torch {result['machine']['torch']}, next to other programs; the least of {plural(result['rounds'], 'run')}."
     )
 
 
 def archive(page: str) -> str:
     """Lists forecasts of an archive per second and the processor time of each, by the number of workers."""
     data = recorded("benchmarks/archive.json")
-    count = data["forecasts"]
-    rows = [
-        (
-            f"`{model}`",
-            *(f"{count / times[w]:.2g} ({cpu / count:.2g} s)" for w, cpu in data["processor_time"][model].items()),
+    count, models = data["forecasts"], data["seconds"]
+    columns: dict[str, Any] = {"weights": "`{}`".format}
+    for ways in next(iter(models.values())):
+        columns[ways] = lambda model, ways=ways: (
+            f"{count / models[model][ways]:.2g} ({data['processor_time'][model][ways] / count:.2g} s)"
         )
-        for model, times in data["seconds"].items()
-    ]
     loads = " to ".join(f"{x:.0f}" for x in data["load"])
     return (
         f"Forecasts per second, and in brackets the processor time per forecast in all processes, medians of "
         f"{plural(data['repeats'], 'round')}, for maps of {data['size'][0]} × {data['size'][1]} pixels and "
         f"{data['batch_size']} issue times a task, on {data['cores']} cores with a load average of {loads}, this "
         f"benchmark included. A task costs the scheduler and the worker {1000 * data['task']:.1f} ms of processor "
-        "time. `python -m benchmarks.archive` measures it.\n\n"
-        f"{markdown(('weights', *next(iter(data['seconds'].values()))), rows)}"
+        f"time. `python -m benchmarks.archive` measures it.\n\n{table(models, columns)}"
     )
 
 
 def published_speed(page: str) -> str:
     """Lists time and memory of a forecast and a training step, compared with the original code."""
-    result, rows = recorded("benchmarks/published.json"), []
-    for name, network in result["networks"].items():
-        for key, suffix in {"ours": "", "recomputing": ", recomputing", "original": ", the original code"}.items():
-            if key in network["peak"]:
-                times = [network["seconds"][task].get(key) for task in TASKS]
-                seconds = ["–" if t is None else f"{t:.2f}" for t in times]
-                rows.append((f"`{name}`{suffix}", *seconds, f"{network['peak'][key] / 2**20:,.0f}"))
-    cases = "; ".join(
-        f"`{name}` {n['inputs']} frames of {n['size']}²"
-        + (f" to {n['horizon']}" if n["horizon"] else "")
-        + (f" ({n['rounds']} runs)" if "rounds" in n else "")
-        for name, n in result["networks"].items()
-    )
-    header = ("", "a forecast, s", "a training step, s", "memory of the step, MiB")
-    return (
-        f"{markdown(header, rows)}\n\nOne sequence, float32, {result['machine']['threads']} thread of "
-        f"{result['machine']['processor']}, torch {result['machine']['torch']}, "
-        f"medians of {result['rounds']} interleaved runs, processor time: {cases}."
-    )
+    result = recorded("benchmarks/published.json")
+    ways = {"ours": "", "recomputing": ", recomputing", "original": ", the original code"}
+    rows = [
+        {"name": f"`{name}`{ways[way]}", "way": way, **network, "peak": network["peak"][way] / 2**20}
+        for name, network in result["networks"].items()
+        for way in ways
+        if way in network["peak"]
+    ]
+    columns: dict[str, Any] = {
+        "": "{name}",
+        "frames": lambda r: f"{r['inputs']} of {r['size']}²" + (f" to {r['horizon']}" if r["horizon"] else ""),
+    }
+    for task, title in zip(TASKS, ("a forecast, s", "a training step, s"), strict=True):
+        columns[title] = lambda r, t=task: f"{r['seconds'][t][r['way']]:.2f}" if r["way"] in r["seconds"][t] else "–"
+    columns["memory of the step, MiB"] = "{peak:,.0f}"
+    runs = caption(".published", result, "one sequence in float32, medians of {rounds} runs in turn")
+    return f"{table(rows, columns)}\n\n{runs}"
 
 
 # ---- devices -----------------------------------------------------------------------------------------------------
@@ -216,16 +185,13 @@ def _reports() -> list[Any]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(DEVICES.glob("*.json"))]
 
 
-def _accelerators() -> list[Any]:
-    return [r for r in _reports() if r["machine"]["device"] != "cpu"]
-
-
 def device_status(page: str) -> str:
     """States which accelerators were tested and measured."""
     where, how = link("docs/project/devices.md", page), link("docs/how-to/gpu.md", page)
-    names = [f"{r['machine']['name']} (torch {r['machine']['torch']})" for r in _accelerators()]
-    if names:
-        return f"* **GPUs.** There are reports of {', '.join(names)}: see [Devices]({where}). Others were not tested."
+    machines = [report["machine"] for report in _reports() if report["machine"]["device"] != "cpu"]
+    if machines:
+        names = ", ".join(f"{machine['name']} (torch {machine['torch']})" for machine in machines)
+        return f"* **GPUs.** There are reports of {names}: see [Devices]({where}). Others were not tested."
     return (
         "* **GPUs and Apple's MPS.** There is no report of one yet. On a simulated accelerator, all results are on the "
         f"device of the input, and layers never wait for it ([Devices]({where})). Speed and rounding of real ones are "
@@ -235,20 +201,25 @@ def device_status(page: str) -> str:
 
 def devices(page: str) -> str:
     """Lists the reports, then the times of layers and tasks of each."""
-    rows, parts = [], []
+    titles = {"device": "name", "type": "device", "torch": "torch", "system": "system"}
+    columns: dict[str, Any] = {title: f"{{machine[{key}]}}" for title, key in titles.items()}
+    columns["tests"] = lambda r: (
+        ", ".join(f"{n} {k}" for k, n in (r["tests"] or {}).items() if k in ("passed", "failed", "xfailed"))
+        or "not run"
+    )
+    parts = [table(_reports(), columns)]
     for r in _reports():
-        m, tests = r["machine"], r["tests"] or {}
-        done = ", ".join(f"{tests[k]} {k}" for k in ("passed", "failed", "xfailed") if k in tests) or "not run"
-        rows.append((m["name"], m["device"], m["torch"], m["system"], done))
+        m = r["machine"]
         load = "" if m["load"] is None else f", at a load average of {m['load']:.0f} before the start"
-        caption = (
-            f"torch {m['torch']}, {plural(m['threads'], 'thread')}, {'processor' if m['clock'] == 'cpu' else 'wall'} "
-            f"time{load}; medians of {r['rounds']} calls."
-        )
-        timed = {"task": "{title}", "seconds": _seconds, "MiB": _mebibytes}
-        tables = [caption, _layer_times(r["layers"]), *([_without_empty(r["tasks"], timed)] if r["tasks"] else [])]
-        parts += [f"<details markdown>\n<summary>{m['name']}</summary>", *tables, "</details>"]
-    return "\n\n".join((markdown(("device", "type", "torch", "system", "tests"), rows), *parts))
+        parts += [
+            f"<details markdown>\n<summary>{m['name']}</summary>",
+            f"{_conditions(m)}{load}; medians of {r['rounds']} calls.",
+            _layer_times(r["layers"]),
+        ]
+        if r["tasks"]:
+            parts.append(_without_empty(r["tasks"], {"task": "{title}", "seconds": _seconds, "MiB": _mebibytes}))
+        parts.append("</details>")
+    return "\n\n".join(parts)
 
 
 def _without_empty(rows: list[Any], columns: dict[str, Any]) -> str:
@@ -265,52 +236,60 @@ def _mebibytes(row: Any) -> str:
     return f"{row['peak_bytes'] / 2**20:.3g}" if "peak_bytes" in row else "–"
 
 
-def _layer_times(rows: list[Any]) -> str:
-    """Formats time and peak memory of our layer, and those of other ways to compute the same relative to it."""
-    ours = "ours", "float32", "eager"
-    loops = [(name, "float32", "eager") for name in ("one convolution", "two convolutions")]
-    others = {
-        "leanest loop": loops,
-        "dense LSTM": [("dense LSTM", "float32", "eager")],
-        "compiled": [("ours", "float32", "compiled")],
-        "graph": [("ours", "float32", "graph")],
-        "TF32": [("ours", "tf32", "eager")],
-        "bfloat16": [("ours", "bfloat16", "eager")],
-    }
-    cases: dict[str, Any] = {}
-    for r in rows:
-        way = r["implementation"], r["precision"], r["mode"]
-        cases.setdefault(f"{r['title']}, {r['task']}", {})[way] = r
+LOOPS = ["one convolution float32 eager", "two convolutions float32 eager"]
+OTHERS = {
+    "leanest loop": LOOPS,
+    "dense LSTM": ["dense LSTM float32 eager"],
+    "compiled": ["ours float32 compiled"],
+    "graph": ["ours float32 graph"],
+    "TF32": ["ours tf32 eager"],
+    "bfloat16": ["ours bfloat16 eager"],
+}
+"""Columns of the times of layers that are relative to our layer, with the ways to compute of which the best counts."""
 
-    def ratio(case: Any, field: str, ways: Any) -> str:
+
+def _layer_times(rows: list[Any]) -> str:
+    """Formats time and peak memory of our layer, and those of :data:`OTHERS` relative to it."""
+    ours, cases = "ours float32 eager", dict[str, Any]()
+    for r in rows:
+        case = cases.setdefault(title := f"{r['title']}, {r['task']}", {"title": title})
+        case["{implementation} {precision} {mode}".format_map(r)] = r
+
+    def ratio(case: Any, field: str, ways: list[str]) -> str:
         values = [case[way][field] for way in ways if field in case.get(way, ())]
         return f"{min(values) / case[ours][field]:.2f}" if values and field in case[ours] else "–"
 
-    columns: dict[str, Any] = {"ours, ms": lambda c: _seconds(c[ours], 1e3), "ours, MiB": lambda c: _mebibytes(c[ours])}
-    columns |= {title: lambda c, ways=ways: ratio(c, "seconds", ways) for title, ways in others.items()}
-    columns["memory of the leanest loop"] = lambda c: ratio(c, "peak_bytes", loops)
-    titled = [{"title": title, **ways} for title, ways in cases.items()]
-    return _without_empty(titled, {"shape": "{title}", **columns})
+    columns: dict[str, Any] = {"shape": "{title}", "ours, ms": lambda c: _seconds(c[ours], 1e3)}
+    columns["ours, MiB"] = lambda c: _mebibytes(c[ours])
+    columns |= {title: lambda c, ways=ways: ratio(c, "seconds", ways) for title, ways in OTHERS.items()}
+    columns["memory of the leanest loop"] = lambda c: ratio(c, "peak_bytes", LOOPS)
+    return _without_empty(list(cases.values()), columns)
 
 
 # ---- weights and architectures -----------------------------------------------------------------------------------
 def precisions(page: str) -> str:
     """Lists file size and loss of accuracy of the weights in each dtype."""
-    rows: list[tuple[object, ...]] = []
-    for name, measured in recorded("tools/precision.json")["weights"].items():
-        for row in measured:
-            size, unit = f"{row['bytes'] / 1000:,.0f} kB", row.get("unit", "")
-            if "accuracy" in row:
-                rows.append((f"`{name}`", row["precision"], size, "", f"accuracy {row['accuracy']:g} %"))
-                continue
-            squared = f" ({unit})²" if unit else ""
-            errors = [f"MSE {row['mse']:.4g}{squared}"]
-            if test := row.get("test"):
-                csi = ", ".join(f"{k} {unit} {v:.4f}" for k, v in list(test.items())[2:4])
-                errors.append(f"{test['sequences']} test sequences: MSE {test['mse']:.4g}{squared}, {csi}")
-            difference = f"{row['difference']:.2g} {unit}".rstrip()
-            rows.append((f"`{name}`", row["precision"], size, difference, "; ".join(errors)))
-    return markdown(("weights", "precision", "file", "difference", "errors"), rows)
+    results = recorded("tools/precision.json")
+    rows = [{"unit": "", **row, "name": name} for name in results if name != "versions" for row in results[name]]
+    columns: dict[str, Any] = {
+        "weights": "`{name}`",
+        "precision": "{precision}",
+        "file": lambda row: f"{row['bytes'] / 1000:,.0f} kB",
+        "difference": lambda row: f"{row['difference']:.2g} {row['unit']}".rstrip() if "difference" in row else "",
+        "errors": _errors,
+    }
+    return table(rows, columns)
+
+
+def _errors(row: Any) -> str:
+    if "accuracy" in row:
+        return f"accuracy {row['accuracy']:g} %"
+    squared = f" ({row['unit']})²" if row["unit"] else ""
+    errors = f"MSE {row['mse']:.4g}{squared}"
+    if test := row.get("test"):
+        csi = ", ".join(f"{k} {row['unit']} {v:.4f}" for k, v in list(test.items())[2:4])
+        errors += f"; {test['sequences']} test sequences: MSE {test['mse']:.4g}{squared}, {csi}"
+    return errors
 
 
 DATASETS = {
@@ -327,49 +306,38 @@ def families(dataset: str) -> list[list[dict[str, Any]]]:
         if row["dataset"] == dataset:
             by_family.setdefault(row["family"], []).append(row)
     score = DATASETS[dataset][1][0]
-    return sorted(by_family.values(), key=lambda rows: mean_score(rows, score), reverse=score != "MSE")
+    return sorted(by_family.values(), key=lambda rows: mean_and_deviation(rows, score)[0], reverse=score != "MSE")
+
+
+def mean_and_deviation(rows: list[dict[str, Any]], score: str) -> tuple[float, float | None]:
+    """Returns the mean of a score over seeds and its standard deviation, which is None for one seed."""
+    values = [row["scores"][score] for row in rows]
+    return fmean(values), stdev(values) if len(values) > 1 else None
 
 
 def ladder(page: str) -> str:
     """Lists the scores and costs of every family on every data set, with the command."""
-    return "\n\n".join(map(_ladder_table, DATASETS))
+    parts = []
+    for dataset, (title, scores) in DATASETS.items():
+        rows: list[list[object]] = []
+        for seeds in families(dataset):
+            first = seeds[0]
+            costs = f"{1000 * first['seconds']:.0f} ms", f"{first['bytes'] / 1e6:.0f} MB"
+            cells = (_shown(*mean_and_deviation(seeds, score)) for score in scores)
+            rows.append([f"`{first['family']}`", f"{first['parameters']:,}", f"{first['rate']:g}", *cells, *costs])
+        for baseline in first["baselines"][scores[0]]:
+            values = (first["baselines"].get(score, {}).get(baseline) for score in scores)
+            rows.append([baseline, "", "", *("" if value is None else _shown(value) for value in values), "", ""])
+        header = ("family", "parameters", "learning rate", *scores, "a forecast, one core", "memory of 16")
+        parts.append(
+            f"**{title}**\n\n{markdown(header, rows)}\n\n`python -m references.ladder --dataset {dataset} --data DIR`; "
+            f"{first['sequences']:,} sequences each. Costs: `--costs`, processor time of one thread, "
+            f"{first['machine']['processor']}, torch {first['machine']['torch']}."
+        )
+    return "\n\n".join(parts)
 
 
-def _ladder_table(dataset: str) -> str:
-    title, scores = DATASETS[dataset]
-    rows: list[list[object]] = []
-    for seeds in families(dataset):
-        first = seeds[0]
-        costs = f"{1000 * first['seconds']:.0f} ms", f"{first['bytes'] / 1e6:.0f} MB"
-        spreads = (_with_deviation(seeds, name) for name in scores)
-        rows.append([f"`{first['family']}`", f"{first['parameters']:,}", f"{first['rate']:g}", *spreads, *costs])
-    for baseline in first["baselines"][scores[0]]:
-        values = (first["baselines"].get(name, {}).get(baseline) for name in scores)
-        rows.append([baseline, "", "", *("" if v is None else f"{v:,.{_digits(v)}f}" for v in values), "", ""])
-    header = ("family", "parameters", "learning rate", *scores, "a forecast, one core", "memory of 16")
-    return (
-        f"**{title}**\n\n{markdown(header, rows)}\n\n`python -m references.ladder --dataset {dataset} --data DIR`; "
-        f"{first['sequences']:,} sequences each. Costs: `--costs`, processor time of one thread, "
-        f"{first['machine']['processor']}, torch {first['machine']['torch']}."
-    )
-
-
-def mean_score(rows: list[dict[str, Any]], name: str) -> float:
-    """Returns the mean of a score over seeds."""
-    return fmean(row["scores"][name] for row in rows)
-
-
-def deviation(rows: list[dict[str, Any]], name: str) -> float | None:
-    """Returns the standard deviation of a score between seeds; None for one seed."""
-    return stdev(row["scores"][name] for row in rows) if len(rows) > 1 else None
-
-
-def _with_deviation(rows: list[dict[str, Any]], name: str) -> str:
-    mean, spread = mean_score(rows, name), deviation(rows, name)
-    digits = _digits(mean if spread is None else min(mean, 10 * spread))
+def _shown(mean: float, spread: float | None = None) -> str:
+    smallest = mean if spread is None else min(mean, 10 * spread)
+    digits = 0 if smallest >= 100 else 1 if smallest >= 1 else 3
     return f"{mean:,.{digits}f}" + ("" if spread is None else f" ± {spread:,.{digits}f}")
-
-
-def _digits(value: float) -> int:
-    """Returns the number of digits after the point with which a value is shown."""
-    return 0 if value >= 100 else 1 if value >= 1 else 3

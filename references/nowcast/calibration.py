@@ -112,7 +112,7 @@ def calibrate(name: str, data: Path, output: Path | None, as_json: bool) -> None
     python -m references.nowcast.calibration convgru_advection.nowcast --data pysteps-data
     """
     results = measure(create_model(name, pretrained=True).eval(), data)
-    text = json.dumps(results, indent=1, ensure_ascii=False)
+    text = json.dumps(results, ensure_ascii=False)
     if output is not None:
         write_text(output, text + "\n")
     if as_json:

@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.comparisons import COMPARISONS, main
-from tools import precision
+from tools import precision, recorded
 
-RECORD = json.loads(precision.MEASURED.read_text(encoding="utf-8"))["weights"]
+RECORD = recorded(precision.MEASURED)
 IN_FLOATS = ("float32", "bfloat16", "float16")
 
 
@@ -28,11 +28,11 @@ def test_the_accuracy_of_a_classifier_in_reduced_precision_is_as_recorded():
 
 def test_the_error_of_a_forecaster_in_reduced_precision_is_as_recorded():
     name = "convgru_forecaster.moving_mnist"
-    for row, recorded in zip(precision.measure_forecaster(name, None), RECORD[name], strict=False):
-        assert row["precision"] == recorded["precision"]
-        assert row["bytes"] == recorded["bytes"]
-        assert row["mse"] == pytest.approx(recorded["mse"], rel=0.01)
-        assert row["difference"] == pytest.approx(recorded["difference"], rel=0.5)  # rounding depends on the hardware
+    for row, before in zip(precision.measure_forecaster(name, None), RECORD[name], strict=False):
+        assert row["precision"] == before["precision"]
+        assert row["bytes"] == before["bytes"]
+        assert row["mse"] == pytest.approx(before["mse"], rel=0.01)
+        assert row["difference"] == pytest.approx(before["difference"], rel=0.5)  # rounding depends on the hardware
 
 
 @pytest.mark.parametrize(("name", "case"), [("norms", "tiny"), ("half", "tiny"), ("joint", "1x3-8x2d")])

@@ -9,9 +9,9 @@ from convrnn_zoo import ExportError, Forecaster, create_model, export, layers
 from tests.exporting.test_export import run_steps
 from tests.helpers.exporting.agreement import largest_difference, map_size, size_multiple
 from tests.helpers.registry import slow_unless
-from tools import exports
+from tools import exports, recorded
 
-RECORD = exports.recorded()
+RECORD = recorded(exports.NAMES)
 
 
 def test_exports_json_lists_all_names():
@@ -24,11 +24,11 @@ def test_exports_json_lists_all_names():
 
 
 def test_weight_exports_json_lists_weights_of_every_architecture():
-    recorded = exports.recorded(exports.OF_WEIGHTS)
-    assert sorted(recorded.keys() - {"versions"}) == exports.weights(), "run `python -m tools.exports weights`"
+    results = recorded(exports.OF_WEIGHTS)
+    assert sorted(results.keys() - {"versions"}) == exports.weights(), "run `python -m tools.exports weights`"
     for name in exports.weights():
-        assert recorded[name].keys() == exports.FILES.keys(), f"run `python -m tools.exports weights '{name}'`"
-        for result in recorded[name].values():
+        assert results[name].keys() == exports.FILES.keys(), f"run `python -m tools.exports weights '{name}'`"
+        for result in results[name].values():
             assert "no step form" in result["error"] if "error" in result else result["bytes"] > 0
             assert result.get("difference", 0.0) <= 1e-5
 

@@ -1,12 +1,12 @@
 """Intervals cover the true difference as often as they claim to, and differences within noise are named as such."""
 
-import json
 
 import pytest
 import torch
 from click.testing import CliRunner
 
 from references.nowcast.intervals import ALL, bootstrap, compare, intervals
+from tools import ROOT, recorded
 from tools.nowcasts import NOWCASTS, events
 
 
@@ -66,8 +66,8 @@ def test_ensembles_are_compared_with_steps():
 
 @pytest.mark.slow
 def test_the_command_prints_the_recorded_scores():
-    done = CliRunner().invoke(intervals, [str(NOWCASTS)])
+    done = CliRunner().invoke(intervals, [str(ROOT / NOWCASTS)])
     assert done.exit_code == 0
     lines = [line for line in done.output.splitlines() if line.startswith("all events")]
     assert len(lines) == 9 + 36 + 1 + 3 + 6  # CSI and FSS by threshold, scale and group; MSE, CRPS, Brier, reliability
-    assert list(json.loads(NOWCASTS.read_text(encoding="utf-8")).values()) == events()
+    assert list(recorded(NOWCASTS).values()) == events()
