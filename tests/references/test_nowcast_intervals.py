@@ -1,6 +1,5 @@
 """Intervals cover the true difference as often as they claim to, and differences within noise are named as such."""
 
-
 import pytest
 import torch
 from click.testing import CliRunner
