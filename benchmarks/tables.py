@@ -35,6 +35,11 @@ def table(rows: Iterable[Any], columns: Mapping[str, str | Callable[[Any], objec
     return markdown(tuple(columns), cells)
 
 
+def rows_of(rows: Iterable[Any], columns: Mapping[str, str | Callable[[Any], object]], page: str) -> str:
+    """Formats the same table on every page."""
+    return table(rows, columns)
+
+
 _TABLE = re.compile(r"^\|.*\|\n\|(?:-+\|)+$(?:\n\|.*\|$)*", re.MULTILINE)
 
 

@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Iterable
 from functools import cache, partial
+from itertools import groupby, product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +15,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.tables import markdown, table
+from benchmarks.tables import markdown, rows_of, table
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
 from convrnn_zoo.cli._text import format_metric
 from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
@@ -49,14 +51,15 @@ TITLES = {
 
 
 # ---- architectures -----------------------------------------------------------------------------------------------
-def architectures(page: str) -> str:
-    """Lists the families of the core with the pattern and number of their names."""
-    columns = {
+architectures = partial(
+    rows_of,
+    KINDS,
+    {
         "names": lambda kind: f"`{kind}{{1,2,3}}d[_bi]_{{1,2,3}}layer`",
         "cell": lambda kind: KINDS[kind][2].title,
         "how many": lambda kind: len(list_models(f"{kind}[123]d_*")),
-    }
-    return table(KINDS, columns)
+    },
+)
 
 
 def layer_costs(page: str) -> str:
@@ -245,10 +248,8 @@ def demo(page: str) -> str:
 
 
 # ---- weights and checkpoints of other projects -------------------------------------------------------------------
-EARTHNET = Path(__file__).parent / "earthnet.json"
-"""Scores of EarthNet2021's test cubes, from ``python -m references.earthnet``."""
-OPENSTL = Path(__file__).parent / "openstl.json"
-"""Scores that OpenSTL publishes on Moving MNIST, by number of epochs and name."""
+EARTHNET, OPENSTL = "tools/earthnet.json", "tools/openstl.json"
+"""Scores of EarthNet2021's test cubes, from ``python -m references.earthnet``, and those that OpenSTL publishes."""
 
 
 def elsewhere(page: str) -> str:
@@ -260,7 +261,12 @@ def elsewhere(page: str) -> str:
     columns["verified"] = lambda sets: (
         "file" if all(p.verified.startswith("the published file") for p in sets) else "network"
     )
-    return table(_by_architecture().values(), columns)
+    return table(_by_architecture(), columns)
+
+
+def _by_architecture() -> list[list[Published]]:
+    sets = sorted(PUBLISHED.values(), key=attrgetter("architecture"))
+    return [list(group) for _, group in groupby(sets, attrgetter("architecture"))]
 
 
 def _size(sets: list[Published]) -> str:
@@ -278,65 +284,47 @@ def published_sets(page: str) -> str:
         "size": lambda p: f"{p.size / 1e6:,.1f} MB" if p.size else "–",
     }
     parts = []
-    for name, sets in _by_architecture().items():
-        groups: dict[str, list[Published]] = {}
-        for p in sets:
-            groups.setdefault(_metadata(p), []).append(p)
-        parts.append(f"### {name}")
-        for text, group in groups.items():
-            parts += [text, table(group, columns)]
+    for sets in _by_architecture():
+        parts.append(f"### {sets[0].architecture}")
+        for text, alike in groupby(sets, _shared):
+            parts += [text, table(alike, columns)]
     return "\n\n".join(parts)
 
 
-def _by_architecture() -> dict[str, list[Published]]:
-    sets: dict[str, list[Published]] = {}
-    for p in PUBLISHED.values():
-        sets.setdefault(p.architecture, []).append(p)
-    return dict(sorted(sets.items()))
-
-
-def _metadata(p: Published) -> str:
+def _shared(p: Published) -> str:
     """Formats the fields of a set that its architecture's other sets often share."""
-    fields = {
-        "Paper": f"[{p.paper}]({p.paper_url})",
-        "Owner": p.owner,
-        "Licence": f"{p.license_text}; {p.license_source}",
-        "Verified": p.verified,
-        "Not verified": p.unverified,
-        "Difference from the original": p.difference,
-        "Score on real data": p.score,
-        "Limitations": p.remarks,
-    }
-    return "\n".join(f"* {title}: {text}" for title, text in fields.items() if text)
+    fields = {"paper": "", "owner": p.owner} | p.describe() | {"paper": f"[{p.paper}]({p.paper_url})"}
+    own = ("published by", "file", "size of the file", "checksum of the file", "trained on", "to convert it by hand")
+    return "\n".join(f"* {title.capitalize()}: {text}" for title, text in fields.items() if title not in own)
 
 
 def earthnet(page: str) -> str:
     """Lists the mean scores of the published networks and of baselines on test cubes of EarthNet2021."""
-    header, *rows = score_table(recorded("tools/earthnet.json"))
+    header, *rows = score_table(recorded(EARTHNET))
     return markdown(header, [(f"`{name}`" if name in entry_points() else name, *others) for name, *others in rows])
 
 
 def openstl_scores(page: str) -> str:
     """Lists the scores that OpenSTL publishes for both training budgets."""
-    published = recorded("tools/openstl.json")
-    columns: dict[str, Any] = {"name": lambda name: f"`{name}`"}
-    for epochs in ("200", "2000"):
-        scores = published[epochs]
-        for metric, digits in {"MSE": ".2f", "MAE": ".2f", "SSIM": ".4f"}.items():
-            columns[f"{metric}, {int(epochs):,} epochs"] = lambda name, scores=scores, metric=metric, digits=digits: (
-                format(scores[name][metric], digits) if name in scores else "–"
-            )
+    published = recorded(OPENSTL)
+    columns: dict[str, Any] = {"name": "`{}`".format}
+    for epochs, (metric, form) in product(("200", "2000"), (("MSE", ".2f"), ("MAE", ".2f"), ("SSIM", ".4f"))):
+        columns[f"{metric}, {int(epochs):,} epochs"] = lambda name, of=published[epochs], metric=metric, form=form: (
+            format(of[name][metric], form) if name in of else "–"
+        )
     return table(sorted(published["200"]), columns)
 
 
-def sources(page: str) -> str:
-    """Lists the sources of checkpoints with required options, and whether models can be exported to their format."""
-    rows = []
-    for name, source in SOURCES.items():
-        title, _, address = source.title.rpartition(", ")
-        options = ", ".join(f"`{option}`" for option in source.options) or "–"
-        rows.append((f"`{name}`", f"[{title}]({address})", options, "yes" if source.export else "no"))
-    return markdown(("source", "reads", "options", "writes back"), rows)
+sources = partial(
+    rows_of,
+    SOURCES,
+    {
+        "source": "`{}`".format,
+        "reads": lambda name: "[{0}]({2})".format(*SOURCES[name].title.rpartition(", ")),
+        "options": lambda name: ", ".join(f"`{option}`" for option in SOURCES[name].options) or "–",
+        "writes back": lambda name: "yes" if SOURCES[name].export else "no",
+    },
+)
 
 
 # ---- exports -----------------------------------------------------------------------------------------------------
@@ -346,7 +334,7 @@ _ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
 def exports(page: str) -> str:
     """Lists the export formats of all names, or the reason why there is none."""
     rows: dict[tuple[str, ...], list[str]] = {}
-    for name, results in recorded("tools/exports.json").items():
+    for name, results in recorded(exports_tool.NAMES).items():
         row = tuple(_export_cell(results[way]) for way in exports_tool.WAYS)
         rows.setdefault((_ALIKE.sub(r"\1{1,2,3}d\2_{1,2,3}layer", name), *row), []).append(name)
     of_kind = exports_tool.names()
@@ -364,10 +352,12 @@ def _export_cell(result: str) -> str:
 
 def weight_exports(page: str) -> str:
     """Lists size, time and difference of the exported files of one set of weights for each architecture."""
-    files = recorded("tools/weight_exports.json")
-    columns: dict[str, Any] = {"weights": lambda name: f"`{name}`"}
+    files = recorded(exports_tool.OF_WEIGHTS)
+    versions = files.pop("versions")
+    columns: dict[str, Any] = {"weights": "`{}`".format}
     columns |= {way: lambda name, way=way: _file_cell(files[name].get(way), way) for way in exports_tool.FILES}
-    return table([name for name in files if name != "versions"], columns)
+    made = "`python -m tools.exports weights` with torch {torch} and onnxruntime {onnxruntime}.".format_map(versions)
+    return f"{table(files, columns)}\n\n{made}"
 
 
 def _file_cell(result: Any, way: str) -> str:
@@ -382,32 +372,22 @@ def _file_cell(result: Any, way: str) -> str:
     return ", ".join([*parts, *([f"{result['difference']:.0e}"] if "difference" in result else [])])
 
 
-def weight_export_versions(page: str) -> str:
-    """States the versions with which the files were exported and run."""
-    return "torch {torch}, onnxruntime {onnxruntime}".format_map(recorded("tools/weight_exports.json")["versions"])
-
-
 # ---- the project -------------------------------------------------------------------------------------------------
-def versions(page: str) -> str:
-    """Lists the versions that the tests ran with, one entry per run."""
-    rows = [tuple(run.values()) for run in recorded("tools/versions.json")]
-    return markdown(("Python", "torch", "timm", "huggingface-hub", "what was run"), rows)
-
-
 def citation(page: str) -> str:
     """Formats CITATION.cff as text and as BibTeX."""
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    title, version = cff["title"], cff["version"]
     people = [(a.get("name"), a.get("family-names"), a.get("given-names")) for a in cff["authors"]]
     authors = ", ".join(name or f"{given} {family}" for name, family, given in people)
-    bibtex = " and ".join(f"{{{name}}}" if name else f"{family}, {given}" for name, family, given in people)
-    fields = {"author": bibtex, "title": f"{{{title}}}", "version": version}
-    if "date-released" in cff:
-        fields["year"] = str(cff["date-released"])[:4]
-    fields |= {"url": source} if (source := public_address()) else {}
-    fields |= {"doi": str(cff["doi"])} if "doi" in cff else {}
-    lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
-    words = f"> {authors}. *{title}*, version {version}. {cff['license']} licence."
+    fields = {
+        "author": " and ".join(f"{{{name}}}" if name else f"{family}, {given}" for name, family, given in people),
+        "title": f"{{{cff['title']}}}",
+        "version": cff["version"],
+        "year": str(cff.get("date-released", ""))[:4],
+        "url": public_address(),
+        "doi": str(cff.get("doi", "")),
+    }
+    lines = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items() if value)
+    words = f"> {authors}. *{cff['title']}*, version {cff['version']}. {cff['license']} licence."
     note = "" if "doi" in cff else "% There is no DOI yet: it comes with the first archived release.\n"
     return f"{words}\n\n```bibtex\n{note}@software{{convrnn_zoo,\n{lines}\n}}\n```"
 

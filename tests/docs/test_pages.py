@@ -1,6 +1,5 @@
 """Tests that generated parts of pages are current, and that links and names exist."""
 
-import json
 import re
 
 import pytest
@@ -10,7 +9,7 @@ import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.pretrained.registry import entry_points
 from tests.helpers.docs.pages import CARDS, PAGES, ROOT, name
-from tools import docs, models
+from tools import docs, models, recorded
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
 OTHERS = ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "HOW_TO_RELEASE.md", "SECURITY.md", "SUPPORT.md", "licenses/README.md")
@@ -90,7 +89,7 @@ def test_every_source_of_checkpoints_is_listed() -> None:
 
 
 def test_published_scores_agree_with_the_documentation_of_the_networks() -> None:
-    published = json.loads(models.OPENSTL.read_text(encoding="utf-8"))
+    published = recorded(models.OPENSTL)
     score = re.compile(
         r"after (200|2000) epochs(?:, 10 input and 10 forecast frames)?: MSE (\d+\.\d+)"
         r"(?:, MAE [\d.]+)?(?:, SSIM (\.\d+))?"

@@ -21,6 +21,7 @@ from references.earthnet import (
 )
 from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.interop.recorded import recorded
+from tools import recorded as from_file
 from tools.models import EARTHNET
 
 
@@ -82,7 +83,7 @@ def test_the_command_scores_models_and_baselines(cubes, tmp_path):
 
 @pytest.mark.parametrize("name", ["convlstm_weather2land", "sg_convlstm"])
 def test_published_scores_are_the_recorded_ones(name):
-    results = json.loads(EARTHNET.read_text(encoding="utf-8"))
+    results = from_file(EARTHNET)
     assert len(results) == 6
     for method, text in ((name, "MAE {}"), ("last clear pixel", "{} for the last clear pixel")):
         mean = fmean(cube[method]["MAE"] for cube in results.values())
