@@ -25,7 +25,7 @@ import numpy as np
 
 from convrnn_zoo import WeightsMetadata
 from convrnn_zoo._extras import need
-from convrnn_zoo.data.datasets.splits import split_names
+from convrnn_zoo.data.datasets.splits import assign_parts
 
 WEIGHTS = "convgru1d_bi_2layer.watch"
 
@@ -110,7 +110,8 @@ def forest_accuracies(trees: int = 500, selected_on: Sequence[str] = ()) -> dict
     persons = [str(person) for person in np.unique(windows.groups)]
     each = {person: accuracy([person]) for person in persons}
     unseen = float(np.mean([value for person, value in each.items() if person not in selected_on]))
-    scores = {"accuracy": accuracy(split_names(persons, "group", "test")), "accuracy, unseen groups": unseen}
+    tested = [p for p, part in zip(persons, assign_parts(persons, "group"), strict=True) if part == "test"]
+    scores = {"accuracy": accuracy(tested), "accuracy, unseen groups": unseen}
     scores |= {f"accuracy, {person} unseen": value for person, value in each.items()}
     return {name: round(value, 2) for name, value in scores.items()}
 

@@ -5,7 +5,7 @@ import inspect
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -116,10 +116,6 @@ class Processes:
     def gather(self, value: Any) -> list[Any]:
         """Returns the values of all processes, in the order of their ranks; any object that pickle supports."""
         return [value] if self.count == 1 else need("accelerate.utils", "train").gather_object([value])
-
-    def without_reduction(self, network: nn.Module) -> AbstractContextManager[Any]:
-        """Context in which the backward pass of a network does not average its gradients over processes."""
-        return nullcontext() if self.count == 1 else self.accelerator.no_sync(network)
 
     def seed(self, *numbers: int) -> None:
         """Seeds the generators of torch, NumPy and Python with `numbers`, differently in each process."""

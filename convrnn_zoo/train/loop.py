@@ -496,8 +496,9 @@ class Trainer:
         total = torch.zeros(2, 1 + len(self.metrics), device=device)
         parts = list(batch)
         for i, (factor, part) in enumerate(parts, 1):
-            accumulate = i < len(parts)  # the gradients of all parts are averaged over processes with those of the last
-            with self.processes.without_reduction(self.network or self.model) if accumulate else nullcontext():
+            # the gradients of all parts are averaged over processes with those of the last
+            averages = self.processes.count == 1 or i == len(parts)
+            with nullcontext() if averages else self.processes.accelerator.no_sync(self.network or self.model):
                 dtype = torch.float16 if self.recipe.fp16 else torch.bfloat16
                 with torch.autocast(device.type, dtype, enabled=self.recipe.bf16 or self.recipe.fp16):
                     values = self.compute_loss(part).reshape(-1)

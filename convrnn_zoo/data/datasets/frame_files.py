@@ -31,7 +31,7 @@ from .frame_sequences import (
     shared_time_bounds,
     split_in_time,
 )
-from .splits import GroupedFiles, relative_name, resolve_path, split_names
+from .splits import GroupedFiles, assign_parts, relative_name, resolve_path
 
 logger = logging.getLogger(__name__)
 MAX_WINDOWS = 2_000_000
@@ -168,19 +168,16 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         The selected files are joined to one sequence (one per group), as in `predict`, if all contain one frame, or if
         all have dates and labels. It is cut where a frame of another part lies between two of its frames.
         """
-        names, parts = [f.name for f in files], ("train", "validation", "test")
+        names, parts = [f.name for f in files], [split] * len(files)
         groups = self.find_groups(names, path) if self.split == "group" else names
-        file_parts = [split] * len(files)
         if self.split != "time":
-            tests, held_out = self.read_lists(path)
-            members = {p: set(split_names(groups, tests, p, validation=held_out)) for p in parts}
-            file_parts = [next(p for p in parts if group in members[p]) for group in groups]
-            check_shared_frames(files, file_parts)
-        selected = [f for f, part in zip(files, file_parts, strict=True) if part == split]
+            parts = assign_parts(groups, *self.read_lists(path))
+            check_shared_frames(files, parts)
+        selected = [f for f, part in zip(files, parts, strict=True) if part == split]
         is_series = all(len(f) == 1 for f in files) or all(f.is_dated and f.dataset is not None for f in files)
         if len(files) > 1 and is_series:
             series = groups if self.split == "group" else [path.name] * len(files)
-            selected = join_runs(files, series, [part == split for part in file_parts])
+            selected = join_runs(files, series, [part == split for part in parts])
         return selected
 
     def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:

@@ -21,12 +21,12 @@ from ..readers.sequences import AUDIO, RECORDING_READERS, Recording, as_sequence
 from .splits import (
     GroupedFiles,
     RecipeDataset,
+    assign_parts,
     find_shared,
     is_list,
     relative_name,
     resolve_path,
     select_per_class,
-    split_names,
 )
 
 logger = logging.getLogger(__name__)
@@ -404,8 +404,8 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             if not all(names):
                 fix = "set data.group_pattern or data.group_file, or save an array groups"
                 raise ValueError(f'the recipe\'s data.split = "group" needs the group of every recording: {fix}')
-        selected = {*split_names(names, self.split, split, alternative="random", validation=self.validation)}
-        return [i for i, name in enumerate(names) if name in selected]
+        parts = assign_parts(names, self.split, self.validation, alternative="random")
+        return [i for i, part in enumerate(parts) if part == split]
 
 
 def encode_sound(file: Path, front_end: LogMel) -> Tensor:

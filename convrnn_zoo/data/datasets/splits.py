@@ -58,14 +58,13 @@ def listing(names: Sequence[str]) -> str:
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW:,} more" if len(names) > FEW else "")
 
 
-def split_names(
-    names: Iterable[str],
+def assign_parts(
+    every: Sequence[str],
     split: str | tuple[str, ...],
-    part: str,
-    alternative: str = "time",
     validation: float | tuple[str, ...] = 0.0,
+    alternative: str = "time",
 ) -> list[str]:
-    """Returns the names in one part of a split: ``"train"``, ``"validation"`` or ``"test"``.
+    """Returns the part of a split that each name is in: ``"train"``, ``"validation"`` or ``"test"``.
 
     If `split` is a tuple of patterns, the test part is the names that match a pattern. Otherwise it is the last third
     of the names, which are sorted first if `split` is ``"group"``. Of the remaining names, those that match a pattern
@@ -73,10 +72,10 @@ def split_names(
     `alternative` as another value of ``data.split``.
 
     Example:
-        >>> split_names(["a.npy", "b.npy", "c.npy"], "file", "test"), split_names(["a.npy", "b.npy"], ("b*",), "train")
-        (['c.npy'], ['a.npy'])
+        >>> assign_parts(["a.npy", "a.npy", "b.npy", "c.npy"], "file"), assign_parts(["a.npy", "b.npy"], ("a*",))
+        (['train', 'train', 'train', 'test'], ['test', 'train'])
     """
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys(every))
     if split == "group":
         names.sort(key=lambda name: natural_key(Path(name)))
     if isinstance(split, tuple):
@@ -87,8 +86,6 @@ def split_names(
     if not test or len(test) >= len(names):
         what = f"{'train' if test else 'test'}ing part of {listing(names)}"
         raise ValueError(f'the recipe\'s data.split leaves no {what}; use more files, or split = "{alternative}"')
-    if part == "test":
-        return test
     tested = set(test)
     others = [n for n in names if n not in tested]
     if isinstance(validation, tuple):
@@ -97,9 +94,9 @@ def split_names(
             raise ValueError(f"the recipe's data.split and data.validation both name {listing(both)}")
         if len(held_out) == len(others):
             raise ValueError("the recipe's data.validation leaves nothing to train on; name fewer recordings")
-        return [n for n in others if (n in held_out) == (part == "validation")]
-    cut = train_count(len(others), validation)
-    return others[cut:] if part == "validation" else others[:cut]
+    else:
+        held_out = set(others[train_count(len(others), validation) :])
+    return ["test" if n in tested else "validation" if n in held_out else "train" for n in every]
 
 
 @dataclass(frozen=True, kw_only=True)

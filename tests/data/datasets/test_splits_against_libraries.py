@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convrnn_zoo.data import ArrayFrames, Frames, LabelledSequences, split_in_time
-from convrnn_zoo.data.datasets.splits import select_per_class, split_names
+from convrnn_zoo.data.datasets.splits import assign_parts, select_per_class
 from convrnn_zoo.data.readers.sequences import Recording
 
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -107,9 +107,9 @@ def test_names_of_a_list_are_the_test_part(numbers, validation, data):
     tested = data.draw(st.sets(st.sampled_from(names), min_size=1, max_size=len(names) - 2))
     folds = [0 if name in tested else -1 for name in names]
     ((before, test),) = sklearn.PredefinedSplit(folds).split()
-    parts = [split_names(names, tuple(tested), part, validation=validation) for part in PARTS]
-    assert parts[2] == [names[i] for i in test]
-    assert parts[0] + parts[1] == [names[i] for i in before]
+    parts = np.array(assign_parts(names, tuple(tested), validation))
+    assert np.flatnonzero(parts == "test").tolist() == test.tolist()
+    assert [parts[i] for i in before] == sorted(parts[before])  # training, then validation
 
 
 @given(st.integers(3, 9), st.sampled_from(["file", "group"]))
