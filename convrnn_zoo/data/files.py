@@ -22,6 +22,12 @@ class FileError(ValueError):
     """A file is damaged or of another format. The message names the file and how to fix it."""
 
 
+def check_exists(path: Path, fix: str = "") -> None:
+    """Raises FileNotFoundError if a path does not exist."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist{fix and f'; {fix}'}")
+
+
 @contextlib.contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Context manager that turns the errors of a parser into a :class:`FileError` with the file and its format."""

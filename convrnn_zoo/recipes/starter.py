@@ -14,6 +14,7 @@ from .._typed import describe_type
 from ..data import DataVariable, ReadOptions, labelled_frames, open_frames, read_dataset
 from ..data.datasets.frame_dataset import variable_options
 from ..data.datasets.frame_sequences import time_bounds
+from ..data.files import check_exists
 from ..data.formats import find_labelled
 from ..data.formats.radar import COARSEN, find_format
 from ..data.frames import ENCODINGS, FLOOR, ROLES, TOP
@@ -158,8 +159,7 @@ def _describe_frames(path: Path, values: dict[str, Any], preprocessing: Preproce
 
     `preprocessing` belongs to trained weights. Unit and encoding are taken from it, or else from the files.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_exists(path)
     dataset, table, files = _find_frames(path)
     is_video, is_radar = table["kind"] == "video", any(map(find_format, files))
     options = ReadOptions(unit="" if is_video else None)

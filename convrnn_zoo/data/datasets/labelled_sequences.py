@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..._typed import field, read
 from ...values.log_mel import LogMel
 from ...values.tensors import to_tensor
-from ..files import FEW, FileError, list_dir, naming, reading
+from ..files import FEW, FileError, check_exists, list_dir, naming, reading
 from ..readers.sequences import AUDIO, RECORDING_READERS, Recording, as_sequence, read_sound, sample_rate
 from .splits import (
     GroupedFiles,
@@ -332,8 +332,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         """Reads the recordings of one split; see :meth:`LabelledDataset.load`."""
         path = resolve_path(path, self.name)
         folder = path / self.folder
-        if not folder.exists():
-            raise FileNotFoundError(f"{folder}, the recipe's data.folder, does not exist; correct it, or --data")
+        check_exists(folder, "correct the recipe's data.folder, or --data")
         front_end = front_end or self.create_front_end(folder)
         recordings = self.recordings(folder, front_end)
         files = [relative_name(Path(r.file), path) for r in recordings]

@@ -8,7 +8,7 @@ import torch
 
 from ..._extras import need
 from ...values.log_mel import LogMel
-from ..files import list_dir
+from ..files import check_exists, list_dir
 from ..readers.sequences import read_ts
 from .labelled_sequences import Labelled, LabelledDataset, encode_sound
 from .splits import resolve_path
@@ -33,9 +33,8 @@ class JapaneseVowels(LabelledDataset):
         name = f"JapaneseVowels_{'TEST' if split == 'test' else 'TRAIN'}.ts"
         if path is None:
             path = Path(need("aeon.datasets", "data").__path__[0], "data", "JapaneseVowels")
-        if not (path / name).is_file():
-            hint = "run: pip install 'convrnn-zoo[data]', or get it from https://timeseriesclassification.com"
-            raise FileNotFoundError(f"{path / name} does not exist; {hint}")
+        fix = "run: pip install 'convrnn-zoo[data]', or get it from https://timeseriesclassification.com"
+        check_exists(path / name, fix)
         recordings = read_ts(path / name)
         sequences = [r.values.unsqueeze(-1) for r in recordings]
         labels = torch.tensor([int(r.label) - 1 for r in recordings])

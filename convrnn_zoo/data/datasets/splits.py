@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from ..._typed import check_fields, field
-from ..files import FEW, natural_key, reading
+from ..files import FEW, check_exists, natural_key, reading
 
 
 def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
     """Returns the path of the dataset `name`; raises FileNotFoundError if it is None or does not exist."""
     if path is None:
         raise FileNotFoundError(f"no data for {name}; pass --data {f'DIR: {hint}' if hint else 'FILE or DIR'}")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; --data takes the file or the directory of {name}")
+    check_exists(path, f"--data takes the file or the directory of {name}")
     return path
 
 
@@ -180,8 +179,7 @@ class GroupedFiles(RecipeDataset):
 
 def read_rows(file: Path, columns: Sequence[str], key: str) -> list[list[str]]:
     """Reads columns of a CSV file that the key `key` of a recipe names; a missing value is empty."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}, the recipe's {key}, does not exist; put it next to the data")
+    check_exists(file, f"put the file of the recipe's {key} next to the data")
     with reading(file, "CSV file"), file.open(newline="", encoding="utf-8-sig") as lines:
         return [[(row.get(column) or "").strip() for column in columns] for row in csv.DictReader(lines)]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._typed import field
 from ...values.clips import ClipSampling, resize_and_crop
 from ...values.log_mel import LogMel
-from ..files import FileError, list_dir, list_files, natural_key
+from ..files import FileError, check_exists, list_dir, list_files, natural_key
 from ..readers.images import MAX_EDGE, VIDEO_READERS, check_resized, find_clips, list_images, read_images
 from ..readers.numpy import has_channels_last, load_npy
 from ..readers.sequences import Recording
@@ -102,8 +102,7 @@ class VideoFolder(LabelledSequences):
             FileNotFoundError: `path` does not exist.
             ValueError: the clip is damaged, has no frames, or is of an unknown format.
         """
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+        check_exists(path)
         read = read_images if path.is_dir() else CLIP_READERS.get(path.suffix.lower())
         if read is None:
             raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIP_READERS)}")

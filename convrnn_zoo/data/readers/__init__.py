@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..files import FileError, list_files, natural_key
+from ..files import FileError, check_exists, list_files, natural_key
 from ..formats import SUFFIXES, find_labelled
 from ..formats.gridded import is_recognised
 from ..formats.radar import find_composites, find_format
@@ -47,8 +47,7 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
         FileError: the format is unknown, the file is damaged or contains no frames, or its unit cannot be converted.
         ImportError: the package that reads the format is not installed.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_exists(path)
     reader = ARRAY_READERS.get(path.suffix.lower())
     if find_format(path) or find_labelled(path):
         reader = open_described
@@ -90,8 +89,7 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
         FileError: as :func:`open_frames`; also if the formats, sizes, units or times of the files do not match.
     """
     for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+        check_exists(path)
     first, sources = paths[0], [[path] for path in sorted(paths, key=natural_key)]
     if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in ARRAY_READERS and not is_clip(first):
         sources = find_sources(first)

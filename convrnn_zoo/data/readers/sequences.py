@@ -14,7 +14,7 @@ from torch import Tensor
 from ..._extras import need
 from ...models.base.classification import encode_sound
 from ...values.tensors import to_tensor
-from ..files import FEW, FileError, check_claimed_size, reading
+from ..files import FEW, FileError, check_claimed_size, check_exists, reading
 from .numpy import has_channels_last, load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
@@ -167,8 +167,7 @@ def _is_number(text: str) -> bool:
 def read_ts(path: Path, **options: Any) -> list[Recording]:
     """Reads the recordings of a ``.ts`` file (see https://timeseriesclassification.com) with aeon."""
     load = need("aeon.datasets", "data").load_from_ts_file
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_exists(path)
     with reading(path, "time series file"), warnings.catch_warnings():
         if re.search(rb"\d{100}", path.read_bytes()):  # aeon's search for numbers takes quadratic time
             raise FileError(f"{path} has a number of over a hundred digits; round it")
@@ -225,8 +224,7 @@ def sample_rate(path: Path) -> int:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_exists(path)
     with reading(path, "audio file"), need("soundfile", "sound").SoundFile(str(path)) as file:
         yield file
 

@@ -11,6 +11,7 @@ import numpy
 
 from ..._atomic import atomic_write
 from ..._extras import need
+from ...data.files import check_exists
 from ...values.labels.axes import LEAD_TIME, MEMBER
 from ...values.labels.forecast import OUTSIDE
 from ...values.labels.times import valid_times
@@ -86,8 +87,7 @@ def create_store(
 
 def open_store(path: Path, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
     """Returns the Zarr group of a store of forecasts, and the settings of its run."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+    check_exists(path)
     try:
         group = need("zarr", "archive").open_group(path, mode=mode, use_consolidated=False)
         return group, json.loads(group[PROGRESS].attrs["settings"])
