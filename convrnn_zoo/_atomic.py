@@ -23,11 +23,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The permissions of an existing file or directory are kept. If `path` is a link, its target is replaced. After an
     error the temporary path is removed and `path` is unchanged. Systems rename no directory over another one, so that
     the previous one is moved aside first: if the process is killed in between, it is next to `path`, in
-    ``.….part.old``.
-
-    Raises:
-        OSError: `path` cannot be written. The class (such as PermissionError) and the reason are the system's. Errors
-            of other files, such as a missing input that the block reads, are passed on unchanged.
+    ``.….part.old``. Raises OSError if `path` cannot be written. The class (such as PermissionError) and the reason are
+    the system's. Errors of other files, such as a missing input that the block reads, are passed on unchanged.
     """
     target = Path(os.path.realpath(path))
     # The end of the name tells open writes apart; the whole name could exceed the limit of 255 bytes.

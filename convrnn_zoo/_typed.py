@@ -94,11 +94,9 @@ def read(cls: type[T], raw: object, name: str = "the recipe", where: str = "") -
 
     Fields may be numbers, strings, bools, ``Literal``, dataclasses, tuples, mappings, and unions of these or with None.
     Lists become tuples. Whole numbers are valid floats. Numbers must be finite. Strings must not contain control
-    characters.
-
-    Raises:
-        ValueError: `raw` is not a table, or fields are missing, unknown, of another type or out of range. The message
-            has one line per problem. It calls the object `name`, and prefixes keys with `where`, such as ``"data."``.
+    characters. Raises ValueError if `raw` is not a table, or fields are missing, unknown, of another type or out of
+    range. The message has one line per problem. It calls the object `name`, and prefixes keys with `where`, such as
+    ``"data."``.
     """
     if not isinstance(raw, Mapping):
         raise ValueError(f"{name}{f': {where[:-1]}' if where else ''} must be an object, got {type(raw).__name__}")

@@ -207,13 +207,10 @@ def _open_normal(path: Path, variables: Sequence[str] | None, options: Mapping[s
 def join_datasets(parts: Sequence[xr.Dataset], names: Sequence[Any]) -> xr.Dataset:
     """Joins Datasets in normal form to one, in the order of their dates; frames are read when they are used.
 
-    A time may occur in several parts if their values agree. Parts of one frame without dates have those in `names`,
-    the names of the parts in error messages. Without dates, the parts follow each other in the given order, and the
-    result has no times.
-
-    Raises:
-        FileError: the parts have other variables, grids, units or calendars, different values at one time, or only
-            some of them have dates.
+    A time may occur in several parts if their values agree. Parts of one frame without dates have those in `names`, the
+    names of the parts in error messages. Without dates, the parts follow each other in the given order, and the result
+    has no times. Raises FileError if the parts have other variables, grids, units or calendars, different values at one
+    time, or only some of them have dates.
     """
     if len(parts) > 1 and all("time" not in p.coords and p.sizes.get("time") == 1 for p in parts):
         times = find_times(names)
@@ -585,10 +582,8 @@ def _open_joined(parts: Sequence[Frames]) -> tuple[xr.Dataset, Layout]:
 def join_frames(parts: Sequence[Frames]) -> Frames:
     """Joins the frames of files to one series, in the order of their dates if all files state dates.
 
-    Files of one frame without dates have those in their names.
-
-    Raises:
-        FileError: the files differ in grid, unit or variables, or have different values at one time.
+    Files of one frame without dates have those in their names. Raises FileError if the files differ in grid, unit or
+    variables, or have different values at one time.
     """
     first = parts[0]
     if len(parts) == 1:

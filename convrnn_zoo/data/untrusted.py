@@ -62,8 +62,7 @@ def _find_compressor(path: Path, name: str, codecs: list[Any], compressors: Any,
 def check_grib(path: Path) -> None:
     """Checks the size that each message of a GRIB file claims, which may be constant and then stores no values.
 
-    Raises:
-        FileError: the values of a message claim far more memory than the message contains.
+    Raises FileError if the values of a message claim far more memory than the message contains.
     """
     eccodes = need("eccodes", "grib")
     with reading(path, "GRIB file"), path.open("rb") as file:
@@ -151,10 +150,8 @@ MAX_SHARD = 2**20
 def checked_store(path: Path) -> Any:
     """Returns a read-only Zarr store in a folder that checks arrays and chunks before zarr decodes them.
 
-    Open it without consolidated metadata, which may describe an array in another way.
-
-    Raises:
-        FileError: a codec is not supported, an array has more than one compressor, or a chunk needs more than 1 GiB.
+    Open it without consolidated metadata, which may describe an array in another way. Raises FileError if a codec is
+    not supported, an array has more than one compressor, or a chunk needs more than 1 GiB.
     """
     storage: Any = need("zarr.storage", "zarr")
     api = need("zarr.api.asynchronous", "zarr")

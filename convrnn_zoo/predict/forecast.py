@@ -163,9 +163,7 @@ class Forecast(NamedTuple):
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
 
         An image of an ensemble shows the probability that `threshold` is reached, if the forecast has no thresholds.
-
-        Raises:
-            ValueError: the suffix of the file is not supported.
+        Raises ValueError if the suffix of the file is not supported.
         """
         check_suffix(output, SUFFIXES)
         count = len(self.inputs)

@@ -68,10 +68,7 @@ class ForecastRun:
 
     Copies in other processes open the frames themselves. Attributes have the name of the `weights`, the number of
     `members` (0 for a single forecast), whether these `are_quantiles` at each pixel or random, and whether the forecast
-    `has_channels`, that is, an axis of channels.
-
-    Raises:
-        ValueError: an option does not fit the model or the frames.
+    `has_channels`, that is, an axis of channels. Raises ValueError if an option does not fit the model or the frames.
     """
 
     model: Forecaster

@@ -304,9 +304,8 @@ class Recipe:
     def list_splits(self, data: Any = None) -> tuple[str, ...]:
         """Returns the names of the splits that training reads, with ``"validation"`` if the recipe or `data` have it.
 
-        Raises:
-            ValueError: a key of the recipe needs a validation split, and there is none; or `data` is a dictionary with
-                a key that is no split.
+        Raises ValueError if a key of the recipe needs a validation split, and there is none; or `data` is a dictionary
+        with a key that is no split.
         """
         check_names(data if isinstance(data, Mapping) else (), SPLITS, "data has the key {!r}, which is no split")
         if self.data.validation or (isinstance(data, Mapping) and "validation" in data):
@@ -368,8 +367,7 @@ class Recipe:
     def of(table: Mapping[str, Any]) -> "Recipe":
         """Builds a recipe from a dictionary with the keys of a TOML file.
 
-        Raises:
-            ValueError: a key is missing, unknown or invalid.
+        Raises ValueError if a key is missing, unknown or invalid.
         """
         fields = dict(table)
         kind = checks.choice("kind", fields.pop("kind", None), list(RECIPE_KINDS))
@@ -386,8 +384,7 @@ class Recipe:
     def parse(text: str) -> "Recipe":
         """Builds a recipe from weights metadata: the name of a recipe of the package, or the text of a TOML file.
 
-        Raises:
-            ValueError: the text is neither a name nor valid TOML, or a key is missing, unknown or invalid.
+        Raises ValueError if the text is neither a name nor valid TOML, or a key is missing, unknown or invalid.
         """
         if text in RECIPES:
             return Recipe.read(text)

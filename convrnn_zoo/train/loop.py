@@ -77,8 +77,7 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 def read_run_checkpoint(path: Path, run: str) -> dict[str, Any]:
     """Reads the checkpoint of the run with a fingerprint, in which keys of :data:`CHANGEABLE` may differ.
 
-    Raises:
-        ValueError: the checkpoint is damaged or of another run.
+    Raises ValueError if the checkpoint is damaged or of another run.
     """
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")

@@ -158,8 +158,7 @@ def one_cycle(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> 
 def one_cycle_momentum(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
     """Returns torch's OneCycleLR, which also lowers and raises the momentum, or the first beta, of the optimizer.
 
-    Raises:
-        ValueError: the optimizer, such as ``adagrad``, has neither.
+    Raises ValueError if the optimizer, such as ``adagrad``, has neither.
     """
     if not {"momentum", "betas"} & optimizer.defaults.keys():
         raise ValueError(
@@ -180,8 +179,7 @@ def cosine(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRS
 class TimmSchedule(LRScheduler):
     """Schedule of timm with the name in a recipe, with the recipe's `schedule_args`, as a scheduler of torch.
 
-    Raises:
-        ValueError: the arguments do not suit the schedule.
+    Raises ValueError if the arguments do not suit the schedule.
     """
 
     def __init__(self, recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> None:

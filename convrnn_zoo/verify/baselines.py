@@ -34,8 +34,7 @@ MIN_EDGE, MIN_WET = 32, 0.001
 def quiet_pysteps(module: str = "") -> Any:
     """Imports pysteps, or its submodule `module`, and suppresses the output of the import.
 
-    Raises:
-        ImportError: pysteps or OpenCV is not installed.
+    Raises ImportError if pysteps or OpenCV is not installed.
     """
     with quiet():
         if importlib.util.find_spec("pyproj"):  # which pysteps imports

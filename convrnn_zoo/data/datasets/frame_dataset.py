@@ -89,8 +89,7 @@ class FrameDataset(RecipeDataset):
     ) -> Preprocessing:
         """Returns the preprocessing of the frames. Mean and standard deviation are computed from `train`.
 
-        Raises:
-            ValueError: an encoding is ``"standardize"``, and `train` is None or a channel is constant.
+        Raises ValueError if an encoding is ``"standardize"``, and `train` is None or a channel is constant.
         """
         variables, mean, std = self.all_variables, [], []
         stated = (f.pixel_km for f in getattr(train, "files", []))

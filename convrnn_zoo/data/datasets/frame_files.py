@@ -282,10 +282,7 @@ def join_runs(files: Sequence[Frames], series: Sequence[str], is_selected: Seque
 
     A sequence is cut at a file of another part of the split that lies between two of its files, and without dates also
     at a file of another series. Files of several frames on different grids, and those that overlap and state no grid,
-    are not joined.
-
-    Raises:
-        FileError: without dates, no two files of a series follow each other.
+    are not joined. Raises FileError if without dates, no two files of a series follow each other.
     """
     is_dated = all(f.is_dated for f in files)
     keys = [float(f.minutes[0]) if is_dated else float(i) for i, f in enumerate(files)]

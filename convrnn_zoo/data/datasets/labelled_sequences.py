@@ -147,8 +147,7 @@ def label_key(label: str) -> tuple[bool, float, str]:
 def name_classes(classes: Sequence[str], names: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
     """Returns the name of each class: its own without `names`, else those of a list in this order or of a table.
 
-    Raises:
-        ValueError: the numbers of names and classes differ, or the name of a class stands for another one.
+    Raises ValueError if the numbers of names and classes differ, or the name of a class stands for another one.
     """
     listed = f"{len(classes)}: {', '.join(classes[:FEW])}"
     if isinstance(names, Mapping):

@@ -286,10 +286,8 @@ class ArchiveRun(ForecastRun):
     def find_unfinished(self) -> list[int]:
         """Returns the numbers of the regions to compute, and marks their issue times as unfinished.
 
-        These are regions that are not finished, and those with missing inputs that are in the archive now.
-
-        Raises:
-            ValueError: the inputs of a finished issue time have changed, of which :data:`SAMPLE` are compared.
+        These are regions that are not finished, and those with missing inputs that are in the archive now. Raises
+        ValueError if the inputs of a finished issue time have changed, of which :data:`SAMPLE` are compared.
         """
         (group, _) = open_store(self.path, "r+")
         missing, checksums = group[MISSING][:], group[PROGRESS]["checksums"][:]

@@ -100,10 +100,8 @@ def _find_roles(array: xr.DataArray, axes: Mapping[str, str], has_time: bool) ->
     """Returns what each dimension of a DataArray is; with `has_time`, none that nothing describes is time.
 
     If nothing describes one dimension, it is the one that is missing of time, y and x, or else that of channels. If
-    there are several, they must have no names, as in an array ``([N,] T, [C,] H, W)``, whose order then decides.
-
-    Raises:
-        ValueError: nothing tells which of the named dimensions is which.
+    there are several, they must have no names, as in an array ``([N,] T, [C,] H, W)``, whose order then decides. Raises
+    ValueError if nothing tells which of the named dimensions is which.
     """
     roles = {d: axes.get(str(d), "") for d in array.dims}
     expected = (*(() if has_time else ("time",)), *(("y", "x") if array.ndim > 1 else ()))

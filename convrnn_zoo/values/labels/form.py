@@ -224,8 +224,7 @@ def select(data: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
 def _find_positions(positions: xr.DataArray, dim: str, value: Any) -> np.ndarray:
     """Returns the selected values of `positions`, which are sorted by their coordinate: rising ones, or a single one.
 
-    Raises:
-        KeyError: it takes none.
+    Raises KeyError if it takes none.
     """
     labels, is_range = positions.indexes[dim], isinstance(value, list | tuple)
     values = list(value) if is_range else [value]
@@ -365,10 +364,8 @@ def align(
 ) -> Any:
     """Returns data without coordinates, after a check that they are on the grid of `first`; both in normal form.
 
-    `label_names` are the names of the dimensions in messages.
-
-    Raises:
-        ValueError: they are on another grid, or have other times; the message names the first difference.
+    `label_names` are the names of the dimensions in messages. Raises ValueError if they are on another grid, or have
+    other times; the message names the first difference.
     """
     for axis in [a for a in axes if a in part.dims and a in first.dims]:
         ours, theirs = axis_coordinate(part, axis), axis_coordinate(first, axis)
@@ -423,10 +420,7 @@ def choose_variable(data: xr.Dataset, unit: str | None = None, rejected: Sequenc
     """Returns the name of the variable that a model of `unit` reads from a Dataset in normal form.
 
     It is the only variable of frames, or the only one whose stated unit can be converted to `unit`. `rejected` are the
-    reasons why others are not in the Dataset.
-
-    Raises:
-        ValueError: there is none, or there are several.
+    reasons why others are not in the Dataset. Raises ValueError if there is none, or there are several.
     """
     names = [str(n) for n, v in data.data_vars.items() if {"time", "y", "x"} <= set(v.dims)]
     if unit and (len(names) > 1 or rejected):

@@ -68,10 +68,8 @@ def decode_times(values: np.ndarray, attrs: Mapping[str, Any] = MappingProxyType
     """Decodes an array of times: dates of NumPy or cftime in UTC, or times since an unknown date.
 
     Numbers without a unit are minutes. xarray decodes numbers with a unit. Times are rounded to a tenth of a
-    millisecond.
-
-    Raises:
-        ValueError: the unit is unknown, a time is missing, or numbers of :data:`LARGEST` or above have no unit.
+    millisecond. Raises ValueError if the unit is unknown, a time is missing, or numbers of :data:`LARGEST` or above
+    have no unit.
     """
     kind = values.dtype.kind
     first = next(iter(values.ravel().tolist()), None) if kind not in "mM" else None

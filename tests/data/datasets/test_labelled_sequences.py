@@ -87,7 +87,7 @@ def test_csv_files_name_the_recordings_for_test_and_validation(listed):
         ({"split": ["test.csv"], "validation": ["*/[1-4].npy"]}, "leaves nothing to train on"),
         ({"split": ["test.csv"], "validation": ["*/9.npy"]}, r"data\.validation: \*/9\.npy matches none of words/no/0"),
         ({"split": ["empty.csv"]}, "empty.csv: expected a column file"),
-        ({"folder": "wrods"}, "wrods, the recipe's data.folder"),
+        ({"folder": "wrods"}, "wrods does not exist.*data.folder"),
     ],
 )
 def test_lists_of_recordings_that_do_not_fit_the_data_are_rejected(listed, fields, expected):
