@@ -74,7 +74,54 @@ class DataVariable(ValueFields):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadOptions:
+class SelectionFields:
+    """Fields of ``[data]`` that select variables and parts of files."""
+
+    variable: str = field(
+        "",
+        description="name of the array to read, for files with several arrays; ``group/name`` for an array in a group.",
+    )
+    variables: tuple[str | DataVariable, ...] = field(
+        (),
+        description="several variables ``(T, H, W)`` that the model reads, as names or tables of "
+        ":class:`DataVariable`. A ``.npy`` file has one channel for each of `variables`, `future` and "
+        "`static`, in this order.",
+    )
+    static: tuple[str | DataVariable, ...] = field(
+        (), description="maps ``(H, W)`` without time that the model also reads, such as elevation."
+    )
+    future: tuple[str | DataVariable, ...] = field(
+        (),
+        description="variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` whose values are also known at the times to "
+        "forecast.",
+    )
+    sel: Mapping[str, Any] = field(
+        factory=dict,
+        description="part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as "
+        '``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass '
+        "indices. `predict` ignores a selection of times.",
+    )
+    dims: Mapping[str, str] = field(
+        factory=dict,
+        description="names of the dimensions `time`, `y` and `x`. By default they are recognised by attributes, by "
+        "dates and by usual names such as ``lat`` and ``lon``; dimensions without names are in the order "
+        "time, y, x.",
+    )
+    fill_value: float | None = field(
+        None,
+        description="number that marks missing values, in addition to NaN and the fill values that the file states.",
+    )
+    coarsen: int = field(
+        1,
+        ge=1,
+        description="edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 "
+        "km from pixels of 1 km. The composites below a directory are one series for each of their "
+        "formats.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions(SelectionFields):
     """Options for reading files. A recipe states them; training and `predict` use the same options.
 
     Args:
@@ -88,21 +135,13 @@ class ReadOptions:
         coarsen: edge in pixels of the blocks that are averaged in radar composites.
     """
 
-    variable: str = ""
-    variables: tuple[DataVariable, ...] = ()
-    future: tuple[DataVariable, ...] = ()
-    static: tuple[DataVariable, ...] = ()
-    dims: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    sel: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     maps: bool = False
     variable_optional: bool = False
-    fill_value: float | None = None
     unit: str | None = None
     step: Step | None = None
     rain_relation: tuple[float, ...] = MARSHALL_PALMER
     channels: int = 1
     size: tuple[int, ...] = ()
-    coarsen: int = 1
 
     def __post_init__(self) -> None:
         relation = tuple(self.rain_relation)
@@ -115,7 +154,7 @@ class ReadOptions:
     @property
     def all_variables(self) -> tuple[DataVariable, ...]:
         """The variables in the order of the channels; empty if `variables`, `future` and `static` are not set."""
-        return (*self.variables, *self.future, *self.static)
+        return tuple(v for role in ROLES for v in getattr(self, role))
 
 
 # ---- labels ------------------------------------------------------------------------------------------------------
@@ -332,7 +371,8 @@ def read_variables(source: Any, options: ReadOptions) -> tuple[xr.Dataset, Layou
 def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> None:
     """Raises ValueError if a variable of the options is missing, or has not the shape of its role."""
     check_names([v.name for v in options.all_variables], shapes, "no variable {}")
-    shape = shapes[options.variables[0].name]
+    first = options.all_variables[0].name
+    shape = shapes[first]
     roles = {
         "variables": ("(T, H, W)", [shape]),
         "future": ("(T, H, W), (H, W) or (T,)", [shape, shape[:1], shape[1:]]),
@@ -341,7 +381,7 @@ def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> 
     for role, (axes, allowed) in roles.items():
         for v in getattr(options, role):
             if len(shape) != 3 or 0 in shape or shapes[v.name] not in allowed:
-                expected = f"{v.name} {axes}, with the sizes of {options.variables[0].name} {shape}"
+                expected = f"{v.name} {axes}, with the sizes of {first} {shape}"
                 hint = f"select a part with data.sel, or correct data.{role}"
                 raise ValueError(f"expected {expected}; got {shapes[v.name]}; {hint}")
 

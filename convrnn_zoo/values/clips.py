@@ -14,19 +14,20 @@ from .._typed import field
 class ClipSampling:
     """Selection and size of the frames of a clip, as in training.
 
-    Args:
-        size: edge of the square frames in pixels; None leaves the size unchanged.
-        frame_stride: every n-th frame is read, beginning with the first.
-        max_frames: maximum number of frames that are read; None for all.
-
     Example:
         >>> tuple(ClipSampling(size=30, frame_stride=2, max_frames=3).apply(torch.zeros(9, 3, 60, 90)).shape)
         (3, 3, 30, 30)
     """
 
-    size: int | None = field(None, ge=1, le=4096)
-    frame_stride: int = field(1, ge=1, le=10**6)
-    max_frames: int | None = field(None, ge=1, le=10**6)
+    size: int | None = field(
+        None,
+        ge=1,
+        le=4096,
+        description="edge of the square frames in pixels. The shorter side of each frame is resized to `size`, then "
+        "the frame is center-cropped. Without `size`, all clips must have frames of the same size.",
+    )
+    frame_stride: int = field(1, ge=1, le=10**6, description="read every n-th frame, beginning with the first.")
+    max_frames: int | None = field(None, ge=1, le=10**6, description="maximum number of frames to read from each clip.")
 
     @property
     def frames(self) -> slice:

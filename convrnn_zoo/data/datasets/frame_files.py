@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from ...values.units import MARSHALL_PALMER, is_rain, plural
 from ..files import LARGE
 from ..formats.gridded import STORE
 from ..formats.radar import find_format
-from ..frames import ENCODINGS, ROLES, DataVariable, ValueFields, split_at_gaps
+from ..frames import ENCODINGS, ROLES, DataVariable, SelectionFields, ValueFields, split_at_gaps
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, find_sources, join_frames, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .frame_dataset import RAIN_THRESHOLDS, WET, FrameDataset, check_files, check_steps
@@ -328,7 +328,7 @@ def _plain_dates(value: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrayFrames(FrameFiles):
+class ArrayFrames(SelectionFields, FrameFiles):
     """``kind = "frames"``: arrays ``(T, H, W)`` or ``(T, C, H, W)`` in NumPy, HDF5, NetCDF, GRIB, Zarr and GeoTIFF.
 
     Example:
@@ -337,49 +337,8 @@ class ArrayFrames(FrameFiles):
     """
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(ARRAY_READERS)
-    variable: str = field(
-        "",
-        description="name of the array to read, for files with several arrays; ``group/name`` for an array in a group.",
-    )
-    variables: tuple[str | DataVariable, ...] = field(
-        (),
-        description="several variables ``(T, H, W)`` that the model reads, as names or tables of "
-        ":class:`DataVariable`. A ``.npy`` file has one channel for each of `variables`, `future` and "
-        "`static`, in this order.",
-    )
     targets: tuple[str, ...] = field(
         (), description="names of the `variables` that the model forecasts; by default all."
-    )
-    static: tuple[str | DataVariable, ...] = field(
-        (), description="maps ``(H, W)`` without time that the model also reads, such as elevation."
-    )
-    future: tuple[str | DataVariable, ...] = field(
-        (),
-        description="variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` whose values are also known at the times to "
-        "forecast.",
-    )
-    sel: Mapping[str, Any] = field(
-        factory=dict,
-        description="part to read of each named dimension: a value of its coordinate, or ``[first, last]``, such as "
-        '``{level = 850, time = ["2020-06", "2020-08"]}``. For a dimension without a coordinate, pass '
-        "indices. `predict` ignores a selection of times.",
-    )
-    dims: Mapping[str, str] = field(
-        factory=dict,
-        description="names of the dimensions `time`, `y` and `x`. By default they are recognised by attributes, by "
-        "dates and by usual names such as ``lat`` and ``lon``; dimensions without names are in the order "
-        "time, y, x.",
-    )
-    fill_value: float | None = field(
-        None,
-        description="number that marks missing values, in addition to NaN and the fill values that the file states.",
-    )
-    coarsen: int = field(
-        1,
-        ge=1,
-        description="edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 "
-        "km from pixels of 1 km. The composites below a directory are one series for each of their "
-        "formats.",
     )
 
     def __post_init__(self) -> None:
@@ -414,13 +373,9 @@ class ArrayFrames(FrameFiles):
 
     def read_options(self) -> ReadOptions:
         """Returns the options for reading files: dimensions, selection, variables and unit."""
-        step = self.step if isinstance(self.step, float) else None
-        if self.variables:
-            fields = {role: getattr(self, role) for role in ROLES}
-        else:
-            fields = {"variable": self.variable, "fill_value": self.fill_value, "unit": self.unit}
-        fields |= {"dims": self.dims, "sel": self.sel, "rain_relation": self.rain_relation, "coarsen": self.coarsen}
-        return ReadOptions(step=step, **fields)
+        selected: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(SelectionFields)}
+        selected |= {"unit": None if self.variables else self.unit, "rain_relation": self.rain_relation}
+        return ReadOptions(step=self.step if isinstance(self.step, float) else None, **selected)
 
 
 @dataclass(frozen=True, kw_only=True)

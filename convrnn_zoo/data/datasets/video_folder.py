@@ -13,7 +13,7 @@ from ..._typed import field
 from ...values.clips import ClipSampling, resize_and_crop
 from ...values.log_mel import LogMel
 from ..files import FileError, check_exists, list_dir, list_files, natural_key
-from ..readers.images import MAX_EDGE, VIDEO_READERS, check_resized, find_clips, list_images, read_images
+from ..readers.images import VIDEO_READERS, check_resized, find_clips, list_images, read_images
 from ..readers.numpy import has_channels_last, load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences, LazySequences, list_class_folders
@@ -44,7 +44,7 @@ def list_examples(folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoFolder(LabelledSequences):
+class VideoFolder(ClipSampling, LabelledSequences):
     """Fields of ``[data]`` with ``kind = "clips"``.
 
     The data are one folder per class with videos, GIFs, ``.npy`` files ``(T, C, H, W)`` or folders of images. A
@@ -57,7 +57,7 @@ class VideoFolder(LabelledSequences):
 
     Example:
         >>> clips = VideoFolder(name="gestures", size=112, frame_stride=2, max_frames=64)
-        >>> clips.split_words, clips.sampling.frames
+        >>> clips.split_words, clips.frames
         ('a third of every class', slice(None, 128, 2))
     """
 
@@ -70,15 +70,6 @@ class VideoFolder(LabelledSequences):
         description='rule for the test split. ``"random"``, ``"group"`` or a list: as in :class:`LabelledSequences`. '
         '``"file"``: the last third of the clips of each class, in the order of their names.',
     )
-    size: int | None = field(
-        None,
-        ge=1,
-        le=MAX_EDGE,
-        description="edge of the square frames in pixels. The shorter side of each frame is resized to `size`, then "
-        "the frame is center-cropped. Without `size`, all clips must have frames of the same size.",
-    )
-    frame_stride: int = field(1, ge=1, le=10**6, description="read every n-th frame, beginning with the first.")
-    max_frames: int | None = field(None, ge=1, le=10**6, description="maximum number of frames to read from each clip.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,7 +84,7 @@ class VideoFolder(LabelledSequences):
     @property
     def sampling(self) -> ClipSampling:
         """Selection and size of the frames that are read from each clip."""
-        return ClipSampling(size=self.size, frame_stride=self.frame_stride, max_frames=self.max_frames)
+        return ClipSampling(**{f.name: getattr(self, f.name) for f in dataclasses.fields(ClipSampling)})
 
     def read(self, path: Path) -> Tensor:
         """Reads the clip of a file or of a folder of images: ``(T, C, H, W)`` from 0 to 1.
@@ -106,7 +97,7 @@ class VideoFolder(LabelledSequences):
         read = read_images if path.is_dir() else CLIP_READERS.get(path.suffix.lower())
         if read is None:
             raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIP_READERS)}")
-        frames = read(path, 3, self.sampling.frames)
+        frames = read(path, 3, self.frames)
         if self.size is not None:
             check_resized(path, frames, (self.size, self.size))
             frames = resize_and_crop(frames, self.size)

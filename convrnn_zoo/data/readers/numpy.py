@@ -96,7 +96,7 @@ def _stack(path: Path, arrays: Any, shapes: Mapping[str, tuple[int, ...]], optio
         array = arrays[variable.name]
         check_numbers(array, f"{path}: {variable.name}")
         array = array[:, None, None] if array.ndim == 1 else array
-        channels.append(numpy.broadcast_to(as_floats(array), shapes[options.variables[0].name]))
+        channels.append(numpy.broadcast_to(as_floats(array), shapes[options.all_variables[0].name]))
     return numpy.stack(channels, axis=1)
 
 
