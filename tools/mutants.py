@@ -8,7 +8,6 @@ are equivalent to the original, so that 9 of 10 is the aim.
 mutmut mutates whole files, changes no constants of classes and modules, and runs all tests before the first mutant.
 """
 
-import os
 import random
 import re
 import shlex
@@ -23,9 +22,10 @@ from typing import Any
 
 import click
 
-ROOT = Path(__file__).parent.parent
+from . import ROOT
+
 FOLDERS = ("layers", "pretrained", "data", "train")
-FURTHER = {"layers": ["tests/interop"], "pretrained": ["tests/hub"], "data": ["tests/data"]}
+FURTHER = {"layers": "tests/interop", "pretrained": "tests/hub", "data": "tests/data"}
 """Tests of other folders that compare values of a folder: with those of the original code, before a push, or read."""
 OPERATORS = re.compile(
     "core/("
@@ -60,32 +60,21 @@ def sample_mutants(root: Path, folders: Iterable[str], count: int, seed: int) ->
     return [generator.choice(by_line[line]) for line in chosen]
 
 
-def pytest_paths(root: Path, file: str) -> list[list[str]]:
-    """Returns arguments of pytest: a file and the tests that have its name or import it, then all of its folder."""
-    inner = Path(file).relative_to("convrnn_zoo")
-    folder = root / "tests" / inner.parent
-    while not folder.is_dir():
-        folder = folder.parent
+def test_command(root: Path, file: Path) -> str:
+    """Returns the command that runs the tests of a file of the package in a checkout until one fails."""
+    inner = file.relative_to(root / "convrnn_zoo")
+    folder = next(root / "tests" / path for path in inner.parents if (root / "tests" / path).is_dir())
     imports = re.compile(rf"^(from|import) convrnn_zoo.*\b{inner.stem}\b", re.MULTILINE)
     named = [
         path
         for path in sorted(folder.glob("test_*.py"))
         if path.name.startswith(f"test_{inner.stem.strip('_')}") or imports.search(path.read_text(encoding="utf-8"))
     ]
-    further = FURTHER.get(inner.parts[0], [])
-    own = [path for path in (root / file, *named) if path.exists()]
-    paths = [[path.relative_to(root).as_posix() for path in own], [folder.relative_to(root).as_posix()], further]
-    return [each for each in paths if each]
-
-
-def run_tests(root: str | Path, file: str) -> int:
-    """Runs the tests of a file of the package and returns the exit status of the first run that fails."""
-    for paths in pytest_paths(Path(root), file):
-        command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-p", "no:xdist", *paths]
-        status = subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False).returncode
-        if status not in (0, 5):  # 5: no tests
-            return status
-    return 0
+    runs = [[file, *named], [folder], [FURTHER[inner.parts[0]]] if inner.parts[0] in FURTHER else []]
+    pytest = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    commands = [shlex.join(map(str, [*pytest, *paths])) for paths in runs if paths]
+    tests = " && ".join(f"{{ {command} || test $? -eq 5; }}" for command in commands)  # 5: no tests
+    return shlex.join(["sh", "-c", f"cd {shlex.quote(str(root))} && export PYTHONPATH=$PWD && {tests}"])
 
 
 def survives(mutation: Any, root: Path, timeout: float) -> bool:
@@ -96,15 +85,14 @@ def survives(mutation: Any, root: Path, timeout: float) -> bool:
     """
     from cosmic_ray.mutating import mutate_and_test
 
-    file = mutation.module_path.relative_to(root).as_posix()
-    code = f"import sys; from tools.mutants import run_tests; sys.exit(run_tests({str(root)!r}, {file!r}))"
-    result = mutate_and_test([mutation], shlex.join([sys.executable, "-c", code]), timeout)
+    file = mutation.module_path
+    result = mutate_and_test([mutation], test_command(root, file), timeout)
     outcome = result.test_outcome and result.test_outcome.value
     if outcome not in ("killed", "survived"):
         raise RuntimeError(f"{file}:{mutation.start_pos[0]} was not mutated: {result.output}")
-    changed = [line for line in (result.diff or "").splitlines() if re.match(r"[-+](?![-+])", line)]
+    changed = re.findall(r"^([-+](?![-+]).*)$", result.diff or "", re.MULTILINE)
     word = "SURVIVES" if outcome == "survived" else "noticed "
-    click.echo(f"{word} {file}:{mutation.start_pos[0]}\n  " + "\n  ".join(changed))
+    click.echo("\n  ".join([f"{word} {file.relative_to(root)}:{mutation.start_pos[0]}", *changed]))
     return outcome == "survived"
 
 
