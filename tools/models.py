@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterable
 from functools import cache, partial
-from itertools import groupby, product
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -248,8 +248,8 @@ def demo(page: str) -> str:
 
 
 # ---- weights and checkpoints of other projects -------------------------------------------------------------------
-EARTHNET, OPENSTL = "tools/earthnet.json", "tools/openstl.json"
-"""Scores of EarthNet2021's test cubes, from ``python -m references.earthnet``, and those that OpenSTL publishes."""
+EARTHNET = "tools/earthnet.json"
+"""Scores of EarthNet2021's test cubes, from ``python -m references.earthnet``."""
 
 
 def elsewhere(page: str) -> str:
@@ -302,17 +302,6 @@ def earthnet(page: str) -> str:
     """Lists the mean scores of the published networks and of baselines on test cubes of EarthNet2021."""
     header, *rows = score_table(recorded(EARTHNET))
     return markdown(header, [(f"`{name}`" if name in entry_points() else name, *others) for name, *others in rows])
-
-
-def openstl_scores(page: str) -> str:
-    """Lists the scores that OpenSTL publishes for both training budgets."""
-    published = recorded(OPENSTL)
-    columns: dict[str, Any] = {"name": "`{}`".format}
-    for epochs, (metric, form) in product(("200", "2000"), (("MSE", ".2f"), ("MAE", ".2f"), ("SSIM", ".4f"))):
-        columns[f"{metric}, {int(epochs):,} epochs"] = lambda name, of=published[epochs], metric=metric, form=form: (
-            format(of[name][metric], form) if name in of else "–"
-        )
-    return table(sorted(published["200"]), columns)
 
 
 sources = partial(

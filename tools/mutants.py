@@ -25,7 +25,7 @@ import click
 from . import ROOT
 
 FOLDERS = ("layers", "pretrained", "data", "train")
-FURTHER = {"layers": "tests/interop", "pretrained": "tests/hub", "data": "tests/data"}
+FURTHER = {"layers": ["tests/interop"], "pretrained": ["tests/hub"], "data": ["tests/data"]}
 """Tests of other folders that compare values of a folder: with those of the original code, before a push, or read."""
 OPERATORS = re.compile(
     "core/("
@@ -70,9 +70,9 @@ def test_command(root: Path, file: Path) -> str:
         for path in sorted(folder.glob("test_*.py"))
         if path.name.startswith(f"test_{inner.stem.strip('_')}") or imports.search(path.read_text(encoding="utf-8"))
     ]
-    runs = [[file, *named], [folder], [FURTHER[inner.parts[0]]] if inner.parts[0] in FURTHER else []]
+    runs: list[list[Any]] = [[file, *named], [folder], *([further] for further in FURTHER.get(inner.parts[0], ()))]
     pytest = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    commands = [shlex.join(map(str, [*pytest, *paths])) for paths in runs if paths]
+    commands = [shlex.join(map(str, [*pytest, *paths])) for paths in runs]
     tests = " && ".join(f"{{ {command} || test $? -eq 5; }}" for command in commands)  # 5: no tests
     return shlex.join(["sh", "-c", f"cd {shlex.quote(str(root))} && export PYTHONPATH=$PWD && {tests}"])
 

@@ -3,13 +3,15 @@
 import importlib
 import inspect
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import griffe
 
 import convrnn_zoo
-from benchmarks.tables import markdown, table
+from benchmarks.tables import markdown, rows_of, table
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, ArrayFrames, VideoFrames
 from convrnn_zoo.data.datasets.video_folder import CLIP_READERS
 from convrnn_zoo.data.formats.geotiff import TIFF
@@ -26,12 +28,12 @@ from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS
 from convrnn_zoo_command.group import COMMANDS, cli
 
-from . import website
+from . import ROOT, website
 
 
-def summary(value: Any) -> str:
+def summary(docstring: str | None) -> str:
     """Returns the first sentence of a docstring, on one line."""
-    text = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+    text = " ".join(inspect.cleandoc(docstring or "").partition("\n\n")[0].split())
     return website.markdown(text).replace("|", "\\|")
 
 
@@ -40,9 +42,9 @@ def _code(names: Any, otherwise: str = "–") -> str:
 
 
 # ---- the command line --------------------------------------------------------------------------------------------
-def commands(page: str) -> str:
-    """Lists the commands of the command line."""
-    return markdown(("command", "description"), [(f"`convrnn-zoo {n}`", text) for n, (_, text) in COMMANDS.items()])
+commands = partial(
+    rows_of, COMMANDS, {"command": "`convrnn-zoo {}`".format, "description": lambda name: COMMANDS[name][1]}
+)
 
 
 def command_line(page: str) -> str:
@@ -77,31 +79,14 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
 
 
 # ---- the index ---------------------------------------------------------------------------------------------------
-PAGES = Path(__file__).parent.parent / "docs" / "reference"
 MODULES = ("data", "exporting", "hub", "interop", "layers", "models", "predict", "recipes", "train", "verify")
 _DIRECTIVE = re.compile(r"^::: (convrnn_zoo\.[\w.]+)$", re.MULTILINE)
-_VALUES = {
-    "Baseline": "Type of a function that forecasts frames from frames and a horizon.",
-    "FIGURES": "Suffixes of figures of scores.",
-    "FRAME_DATASETS": "Datasets of frames by the `kind` of a recipe's table `[data]`.",
-    "LABELLED_DATASETS": "Datasets of labelled sequences by the `kind` of a recipe's table `[data]`.",
-    "LOSSES": "Losses of recipes by name.",
-    "NUMBERS": "Suffixes of files of numbers that a forecast can be written to.",
-    "RECIPES": "Recipes of the package by name.",
-    "SAMPLINGS": "Ways to sample the frames that a network reads in training, by name.",
-    "SUFFIXES": "Suffixes of files that a forecast can be written to.",
-    "Scores": "Type of scores: by method, by metric, one value for each lead time.",
-    "SOURCES": "Projects whose checkpoints are read, by name.",
-    "WEIGHTS": "Registered sets of weights by name, `architecture.tag`.",
-    "__version__": "Version of the package.",
-}
-"""Descriptions of public names that have no docstring."""
 
 
 def public_names() -> dict[str, str]:
     """Returns each public name with the path that documents it, or an empty string if no page does."""
-    paths = [path for page in PAGES.glob("*.md") for path in _DIRECTIVE.findall(page.read_text(encoding="utf-8"))]
-    documented = {path.rpartition(".")[2]: path for path in paths}
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md")]
+    documented = {path.rpartition(".")[2]: path for page in pages for path in _DIRECTIVE.findall(page)}
     names = {*convrnn_zoo.__all__, *documented}
     for module in MODULES:
         names.update(getattr(importlib.import_module(f"convrnn_zoo.{module}"), "__all__", ()))
@@ -111,13 +96,15 @@ def public_names() -> dict[str, str]:
 def a_to_z(page: str) -> str:
     """Lists every public name once, with a link and the first sentence of its documentation."""
     homes = [convrnn_zoo, *(importlib.import_module(f"convrnn_zoo.{m}") for m in MODULES)]
+    package: Any = griffe.load("convrnn_zoo", search_paths=[ROOT], resolve_aliases=True)
     rows = []
     for name, path in public_names().items():
         home = importlib.import_module(path.rpartition(".")[0]) if path else next(h for h in homes if hasattr(h, name))
         value = getattr(home, name)
-        described = inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)
-        text = summary(value) if described else _VALUES.get(name, "")
-        rows.append((f"[`{name}`][{path}]" if path else f"`{name}`", text))
+        text = inspect.getdoc(value)
+        if not (inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value)):
+            text = package[f"{home.__name__}.{name}".removeprefix("convrnn_zoo.")].docstring.value
+        rows.append((f"[`{name}`][{path}]" if path else f"`{name}`", summary(text)))
     return markdown(("name", "description"), rows)
 
 
@@ -160,12 +147,12 @@ def recipe_keys(page: str) -> str:
 
 def losses(page: str) -> str:
     """Lists the losses of recipes with the activation of the output."""
-    known = {"mse": "Mean squared error.", "mae": "Mean absolute error.", "exceedance": summary(exceedance)}
+    known = {"mse": "Mean squared error.", "mae": "Mean absolute error.", "exceedance": summary(exceedance.__doc__)}
     rows = []
     for name, loss in LOSSES.items():
         function = getattr(loss.of, "func", loss.of)
         weights = ", ".join(f"{w:g} from {t:g} mm/h" for t, w in getattr(loss.of, "keywords", {}).get("weights", ()))
-        text = known.get(name) or summary(function) + (f" Weights: {weights}." if weights else "")
+        text = known.get(name) or summary(function.__doc__) + (f" Weights: {weights}." if weights else "")
         rows.append((f"`{name}`", text, loss.activation, "yes" if loss.is_pixelwise else "no"))
     return markdown(("loss", "value", "activation", "leaves out unknown pixels"), rows)
 
@@ -176,15 +163,16 @@ def loss_functions(page: str) -> str:
     return "\n".join(f"::: convrnn_zoo.verify.losses.{name}" for name in sorted(functions - {"<lambda>"}))
 
 
-def metrics(page: str) -> str:
-    """Lists the metrics of evaluations and their meaning."""
-    columns = {
-        "metric": lambda name: f"`{name}`",
+metrics = partial(
+    rows_of,
+    METRICS,
+    {
+        "metric": "`{}`".format,
         "better": lambda name: f"{METRICS[name].better}; perfect is {METRICS[name].perfect:g}".replace("inf", "∞"),
         "unit": lambda name: METRICS[name].unit.replace("{unit}", "unit of the data") or "–",
         "computed": lambda name: f'`metrics = ["{name}"]`' if METRICS[name].of else "always",
-    }
-    return table(METRICS, columns)
+    },
+)
 
 
 def schedules(page: str) -> str:
@@ -193,20 +181,25 @@ def schedules(page: str) -> str:
         "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them. "
         "Those that need second derivatives, such as `adahessian`, are not supported."
     )
-    optimizers = markdown(("optimizer", "description"), [("`muon`", summary(muon)), ("other names", others)])
+    optimizers = (("`muon`", summary(muon.__doc__)), ("other names", others))
     needed = {"rsqrt": " Set `warmup_steps` or `stable_timescale`."}
     columns = {
-        "schedule": lambda name: f"`{name}`",
-        "description": lambda name: summary(SCHEDULES.get(name, TimmSchedule)) + needed.get(name, ""),
+        "schedule": "`{}`".format,
+        "description": lambda name: summary(SCHEDULES.get(name, TimmSchedule).__doc__) + needed.get(name, ""),
         "keys of `schedule_args`": lambda name: _code(SCHEDULE_ARGS.get(name, ())),
     }
-    return f"{optimizers}\n\n{table(SCHEDULE_NAMES, columns)}"
+    return f"{markdown(('optimizer', 'description'), optimizers)}\n\n{table(SCHEDULE_NAMES, columns)}"
 
 
-def samplings(page: str) -> str:
-    """Lists the kinds of scheduled sampling with their arguments."""
-    rows = [(f"`{name}`", _code(inspect.signature(kind).parameters), summary(kind)) for name, kind in SAMPLINGS.items()]
-    return markdown(("name", "arguments", "frames that are read"), rows)
+samplings = partial(
+    rows_of,
+    SAMPLINGS,
+    {
+        "name": "`{}`".format,
+        "arguments": lambda name: _code(inspect.signature(SAMPLINGS[name]).parameters),
+        "frames that are read": lambda name: summary(SAMPLINGS[name].__doc__),
+    },
+)
 
 
 # ---- files -------------------------------------------------------------------------------------------------------
@@ -234,35 +227,34 @@ def files(page: str) -> str:
     listed = {suffix for _, suffixes, *_ in ROWS for suffix in suffixes}
     if missing := {*FRAME_SUFFIXES, *CLIP_READERS, *RECORDING_SUFFIXES} - listed:
         raise ValueError(f"add {', '.join(sorted(missing))} to ROWS of tools/reference.py")
+    images = {*IMAGES} - {*TIFF}
     kinds = {
-        "frames": ArrayFrames.suffixes,
-        "video": VideoFrames.suffixes,
-        "clips": CLIP_READERS,
+        "frames": {*ArrayFrames.suffixes, *TIFF},
+        "video": {*VideoFrames.suffixes} - {*TIFF},
+        "clips": {*CLIP_READERS, *images},
         "sequences": RECORDING_SUFFIXES,
     }
     rows = []
     for name, suffixes, extra, labels in ROWS:
-        is_images = suffixes == IMAGES
-        forecasts = is_images or any(suffix in FRAME_SUFFIXES for suffix in suffixes)
-        classifies = is_images or any(suffix in (*CLIP_READERS, *RECORDING_SUFFIXES) for suffix in suffixes)
-        jobs = ", ".join(["forecast"] * forecasts + ["classify"] * classifies)
-        read = [k for k, known in kinds.items() if suffixes[0] in known or (is_images and k == "clips")]
-        read = ["frames"] if suffixes == TIFF else read  # other TIFF files are images
-        archive = "yes" if suffixes[0] in kinds["frames"] else "no"
-        names = " ".join(f"`{s}`" for s in suffixes)
-        rows.append((f"{name}: {names}", jobs, _code(read, ""), archive, extra or "–", labels))
+        read = [kind for kind, known in kinds.items() if suffixes[0] in known]
+        jobs = ["forecast"] * (suffixes[0] in (*FRAME_SUFFIXES, *IMAGES))
+        jobs += ["classify"] * (suffixes[0] in (*CLIP_READERS, *RECORDING_SUFFIXES, *images))
+        archive = "yes" if suffixes[0] in ArrayFrames.suffixes else "no"
+        names = " ".join(f"`{suffix}`" for suffix in suffixes)
+        rows.append((f"{name}: {names}", ", ".join(jobs), _code(read, ""), archive, extra or "–", labels))
     patterns = " ".join(f"`{form.pattern}`" for form in FORMATS)
     labels = "times, coordinates, projection, units"
     rows.append((f"Radar composites: {patterns}, ODIM", "forecast", "`frames`, `rain`", "yes", "radar", labels))
     return markdown(("format", "`predict`", "`train`, `kind =`", "`archive`", "extra", "labels"), rows)
 
 
-def axis_names(page: str) -> str:
-    """Lists the attributes and the names by which the axes of labelled frames are recognised."""
-    columns = {
-        "dimension": lambda axis: f"`{axis}`",
+axis_names = partial(
+    rows_of,
+    axes.NAMES,
+    {
+        "dimension": "`{}`".format,
         "`axis`": lambda axis: _code((k for k in axes.ATTRIBUTES[axis] if len(k) == 1), ""),
         "`standard_name`, or its units": lambda axis: _code((k for k in axes.ATTRIBUTES[axis] if len(k) > 1), ""),
         "names": lambda axis: _code(axes.NAMES[axis], ""),
-    }
-    return table(axes.NAMES, columns)
+    },
+)

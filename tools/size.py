@@ -9,7 +9,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from . import ROOT
+
 _NOT_TEXT = re.compile(r"<!-- generated: \w+ -->.*?<!-- end -->|<!--.*?-->|^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
 
@@ -21,31 +22,22 @@ def count_statements(text: str) -> int:
         2
     """
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt)]
-    texts = [n for n in nodes if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
-    return len(nodes) - len(texts)
+    return sum(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in nodes)
 
 
-def main() -> None:
-    """Prints both tables; the files at the top of the package are in the row "."."""
-    statements: Counter[str] = Counter()
-    lines: Counter[str] = Counter()
-    package = ROOT / "convrnn_zoo"
-    for path in sorted(package.rglob("*.py")):
-        text, parts = path.read_text(encoding="utf-8"), path.relative_to(package).parts
-        folder = parts[0] if len(parts) > 1 else "."
-        statements[folder] += count_statements(text)
-        lines[folder] += text.count("\n")
-    for folder, count in [*statements.most_common(), ("total", statements.total())]:
-        print(f"{folder:<12}{count:>8,}{lines[folder] if folder != 'total' else lines.total():>8,}")
+if __name__ == "__main__":
+    statements, lines, words = Counter[str](), Counter[str](), Counter[Path]()
+    for path in sorted((ROOT / "convrnn_zoo").rglob("*.py")):
+        text, parts = path.read_text(encoding="utf-8"), path.relative_to(ROOT / "convrnn_zoo").parts
+        for folder in (parts[0] if len(parts) > 1 else ".", "total"):
+            statements[folder] += count_statements(text)
+            lines[folder] += text.count("\n")
+    for folder, count in sorted(statements.items(), key=lambda item: (item[0] == "total", -item[1])):
+        print(f"{folder:<12}{count:>8,}{lines[folder]:>8,}")
     docs = [p for p in (ROOT / "docs").rglob("*.md") if not p.is_symlink() and "reference" not in p.parts]
-    words: Counter[Path] = Counter()
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *docs):
         text = _NOT_TEXT.sub("", page.read_text(encoding="utf-8"))
         words[page.relative_to(ROOT)] = sum(any(map(str.isalnum, word)) for word in text.split())
     print(f"\n{words.total():,} words on {len(words)} pages; most are on")
     for page, count in words.most_common(10):
         print(f"{count:>6,} {page}")
-
-
-if __name__ == "__main__":
-    main()

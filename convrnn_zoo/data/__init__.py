@@ -40,6 +40,7 @@ FRAME_DATASETS: dict[str, type[FrameDataset]] = {
     "moving_fashion_mnist": MovingFashionMNIST,
     "rain": RainComposites,
 }
+"""Datasets of frames by the `kind` of a recipe's table `[data]`."""
 LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
     "sequences": LabelledSequences,
     "clips": VideoFolder,
@@ -48,6 +49,7 @@ LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
     "digit_motion": DigitMotion,
     "radhar": RadHAR,
 }
+"""Datasets of labelled sequences by the `kind` of a recipe's table `[data]`."""
 
 
 def to_table(dataset: RecipeDataset) -> dict[str, Any]:

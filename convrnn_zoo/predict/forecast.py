@@ -29,6 +29,7 @@ from .labelled import COORDINATE_SUFFIXES, write_dataset, write_numpy
 from .run import ForecastRun, Result
 
 NUMBERS = (".npy", ".npz", ".json", *COORDINATE_SUFFIXES)
+"""Suffixes of files of numbers that a forecast can be written to."""
 SUFFIXES = (*NUMBERS, ".png", ".gif", ".mp4")
 """Suffixes of files that a forecast can be written to."""
 

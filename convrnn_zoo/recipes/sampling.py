@@ -99,6 +99,7 @@ SAMPLINGS: dict[str, type[FreeRunning]] = {
     "scheduled": Scheduled,
     "reverse_scheduled": ReverseScheduled,
 }
+"""Ways to sample the frames that a network reads in training, by name."""
 
 
 def read_sampling(table: Mapping[str, Any]) -> FreeRunning:
