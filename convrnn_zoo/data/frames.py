@@ -104,8 +104,7 @@ class SelectionFields:
     dims: Mapping[str, str] = field(
         factory=dict,
         description="names of the dimensions `time`, `y` and `x`. By default they are recognised by attributes, by "
-        "dates and by usual names such as ``lat`` and ``lon``; dimensions without names are in the order "
-        "time, y, x.",
+        "dates and by usual names such as ``lat`` and ``lon``; dimensions without names are in the order time, y, x.",
     )
     fill_value: float | None = field(
         None,
@@ -114,9 +113,8 @@ class SelectionFields:
     coarsen: int = field(
         1,
         ge=1,
-        description="edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 "
-        "km from pixels of 1 km. The composites below a directory are one series for each of their "
-        "formats.",
+        description="edge in pixels of the blocks that are averaged in radar composites, such as 2 for pixels of 2 km "
+        "from pixels of 1 km. The composites below a directory are one series for each of their formats.",
     )
 
 

@@ -67,8 +67,7 @@ class Augment:
         0.0,
         ge=0,
         description="standard deviation, in decibels, of the random amplitudes of three cosines over the bands. The "
-        "cosines are added to the recording. They imitate the frequency response of another microphone "
-        "or room.",
+        "cosines are added to the recording. They imitate the frequency response of another microphone or room.",
     )
     hiss: float = field(
         0.0,

@@ -167,8 +167,7 @@ class Recipe:
         "one_cycle",
         choices=SCHEDULE_NAMES,
         description="``one_cycle``; ``one_cycle_momentum``, which also changes the momentum; ``cosine``; or a "
-        "schedule of timm: ``tanh``, ``step``, ``multistep``, ``poly``, ``constant``, ``wsd`` or "
-        "``rsqrt``.",
+        "schedule of timm: ``tanh``, ``step``, ``multistep``, ``poly``, ``constant``, ``wsd`` or ``rsqrt``.",
     )
     schedule_args: Mapping[str, Any] = field(
         factory=dict,

@@ -86,18 +86,16 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         ge=0,
         le=1,
         description="minimum fraction of wet pixels in a crop, over all its frames. A wet pixel has at least 0.1 for "
-        "rain in mm/h and for data without `thresholds`. For other data, it has the lowest threshold or "
-        "more.",
+        "rain in mm/h and for data without `thresholds`. For other data, it has the lowest threshold or more.",
     )
     flip: bool = field(False, description="whether training crops are mirrored and transposed at random.")
     split: str | tuple[str, ...] = field(
         "time",
         choices=("time", "file", "group"),
         description='rule for the test split. ``"time"``: the last third in time, from one date for all files that '
-        'have dates; otherwise the last third of each file. ``"file"``: the last third of the files in '
-        'the order of their names. ``"group"``: the last third of the groups. A list: patterns of test '
-        'file names relative to the data directory, such as ``["test/*"]``, or names of CSV files in it '
-        "whose column `file` lists them.",
+        'have dates; otherwise the last third of each file. ``"file"``: the last third of the files in the order of '
+        'their names. ``"group"``: the last third of the groups. A list: patterns of test file names relative to the '
+        'data directory, such as ``["test/*"]``, or names of CSV files in it whose column `file` lists them.',
     )
     validation: float | tuple[str, ...] = field(  # type: ignore[assignment]
         0.0,

@@ -248,10 +248,9 @@ class CroppedSequences(FrameSequences):
                 hint = f"the longest has {longest}; lower them, or choose a data.split that does not cut series in time"
                 raise ValueError(f"no series has {window.length} frames, inputs + horizon: {hint}")
             raise ValueError(
-                f"no crop of {window.length} frames of {window.height}×{window.width} pixels has "
-                f"{window.min_valid:g} of them present in each frame and {window.min_wet:g} at {window.threshold:g} "
-                "or more; "
-                "reduce the frames, data.crop, data.min_valid_fraction or data.min_wet_fraction"
+                f"no crop of {window.length} frames of {window.height}×{window.width} pixels has {window.min_valid:g} "
+                f"of them present in each frame and {window.min_wet:g} at {window.threshold:g} or more; reduce the "
+                "frames, data.crop, data.min_valid_fraction or data.min_wet_fraction"
             )
         return cls(files, window, torch.cat(rows), **options)
 

@@ -238,12 +238,11 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         "random",
         choices=("random", "file", "group"),
         description='rule for the test split. ``"random"``: a third of each class, sampled with a fixed seed. '
-        '``"file"``: the last third of the files in the order of their names. If there is only one file, '
-        'or if every file has only one class: the last third of each class. ``"group"``: the last third '
-        "of the groups, which ``.npz`` files may have as an array ``groups``. A list: patterns of test "
-        "file names relative to the data directory, or names of "
-        'CSV files in the data directory, such as ``["test.csv"]``, whose column `file` lists them. If '
-        "there is only one file of data, the names are those of its recordings.",
+        '``"file"``: the last third of the files in the order of their names. If there is only one file, or if every '
+        'file has only one class: the last third of each class. ``"group"``: the last third of the groups, which '
+        "``.npz`` files may have as an array ``groups``. A list: patterns of test file names relative to the data "
+        'directory, or names of CSV files in the data directory, such as ``["test.csv"]``, whose column `file` lists '
+        "them. If there is only one file of data, the names are those of its recordings.",
     )
     label_names: tuple[str, ...] | Mapping[str, str] = field(
         (),
