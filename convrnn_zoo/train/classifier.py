@@ -41,29 +41,27 @@ SequenceBatch = tuple[Tensor, Tensor, Tensor]
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------
-def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMel | None = None) -> Labelled:
-    """Returns the sequences of a split, with the number of axes that the recipe's model reads.
+def load_labelled(
+    recipe: ClassifierRecipe, data: Any, splits: Sequence[str] = ("train", "test"), front_end: LogMel | None = None
+) -> tuple[Labelled, ...]:
+    """Returns the sequences of several splits, of which the first is that of training, with the axes of the model.
 
-    `data` is a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by split. `front_end` computes the features
-    of audio files; by default it is the front end of the dataset.
+    They have the same classes and channels. `data` is a path, or a dictionary of :class:`~convrnn_zoo.data.Labelled` by
+    split. `front_end` computes the features of audio files; by default it is that of the weights `init_from`, or of the
+    dataset.
     """
+    front_end = front_end or initial_front_end(recipe)
     names: Any = getattr(recipe.data, "label_names", ())
     names = tuple(names.values()) if isinstance(names, Mapping) else names
     if isinstance(data, Mapping):
-        if missing := [s for s in ("train", "test", split) if s not in data]:
+        if missing := [split for split in splits if split not in data]:
             raise ValueError(f"data must have the splits 'train' and 'test', got no {' and no '.join(missing)}")
-        labelled, train = (check_labelled(data[s], s) for s in (split, "train"))
-        names = train.label_names or names or tuple(str(i) for i in range(int(train.labels.max()) + 1))
+        parts = [check_labelled(data[split], split) for split in splits]
+        names = parts[0].label_names or names or tuple(str(i) for i in range(int(parts[0].labels.max()) + 1))
     else:
-        labelled = recipe.data.load(data, split, front_end)
-    names = labelled.label_names or names
-    if int(labelled.labels.max()) >= len(names):
-        raise ValueError(
-            f"the {split} part has class number {int(labelled.labels.max())}, and there are {len(names)} classes: "
-            f"{', '.join(names[:20])}; correct the labels or label_names"
-        )
+        parts = [recipe.data.load(data, split, front_end) for split in splits]
     augment = recipe.augmentation()
-    if augment is not None and augment.audio_fields and labelled.front_end is None:
+    if augment is not None and augment.audio_fields and parts[0].front_end is None:
         raise ValueError(f"the recipe's augment has {', '.join(augment.audio_fields)}, which apply to sound only")
     model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
     if not isinstance(model, Classifier):
@@ -71,32 +69,25 @@ def load_split(recipe: ClassifierRecipe, data: Any, split: str, front_end: LogMe
             f"{recipe.architecture} does not classify sequences; choose an architecture that does, such as "
             "convlstm1d_1layer"
         )
-    labelled = add_axes(labelled, model.ndim)._replace(label_names=names)
-    if (first := labelled.sequences[0]).dim() != model.ndim + 2:  # all have the same axes
-        raise ValueError(
-            f"{recipe.architecture} takes sequences (T, C, {SPACE[model.ndim]}), or (T, C); got {tuple(first.shape)}"
-        )
-    return labelled
-
-
-def load_labelled(
-    recipe: ClassifierRecipe, data: Any, splits: Sequence[str] = ("train", "test"), front_end: LogMel | None = None
-) -> tuple[Labelled, ...]:
-    """Returns the splits of the data after checking that they have the same classes and channels.
-
-    The default front end is that of the weights `init_from`.
-    """
-    front_end = front_end or initial_front_end(recipe)
-    train, *others = parts = [load_split(recipe, data, split, front_end) for split in splits]
-    channels = [part.sequences[0].shape[1] for part in parts]
-    for split, part, count in zip(splits[1:], others, channels[1:], strict=True):
-        if train.label_names != part.label_names:
+    train, *_ = parts = [add_axes(part, model.ndim)._replace(label_names=part.label_names or names) for part in parts]
+    for split, part in zip(splits, parts, strict=True):
+        shape, classes = tuple(part.sequences[0].shape), part.label_names
+        if (number := int(part.labels.max())) >= len(classes):
+            raise ValueError(
+                f"the {split} part has class number {number}, and there are {len(classes)} classes: "
+                f"{', '.join(classes[:20])}; correct the labels or label_names"
+            )
+        if len(shape) != model.ndim + 2:  # all have the same axes
+            raise ValueError(
+                f"{recipe.architecture} takes sequences (T, C, {SPACE[model.ndim]}), or (T, C); got {shape}"
+            )
+        if train.label_names != classes:
             raise ValueError(
                 f"the classes of the parts differ: train has {', '.join(train.label_names)}, {split} has "
-                f"{', '.join(part.label_names)}; give both the same label_names"
+                f"{', '.join(classes)}; give both the same label_names"
             )
-        if channels[0] != count:
-            raise ValueError(f"the sequences of train have {channels[0]} channels, those of {split} {count}")
+        if (channels := train.sequences[0].shape[1]) != shape[1]:
+            raise ValueError(f"the sequences of train have {channels} channels, those of {split} {shape[1]}")
     return tuple(parts)
 
 

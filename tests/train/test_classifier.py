@@ -12,7 +12,7 @@ from convrnn_zoo import LogMel, from_pretrained
 from convrnn_zoo.data import read_dataset
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
-from convrnn_zoo.train.classifier import load_split, sample_batches
+from convrnn_zoo.train.classifier import load_labelled, sample_batches
 from convrnn_zoo_command.group import cli
 
 RECIPE = dataclasses.replace(
@@ -51,7 +51,7 @@ def test_fields_for_sound_are_rejected_without_sound(tmp_path):
         recipe = dataclasses.replace(RECIPE, data={"kind": "sequences", "name": "a", **data}, augment=augment)
         path = tmp_path if data else tmp_path / "a.npz"
         with pytest.raises(ValueError, match=message):
-            load_split(recipe, path, "train")
+            load_labelled(recipe, path, ["train"])
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(trained):
-    return [classifier.load_split(RECIPE, trained / "clips", part) for part in ("train", "test")]
+    return classifier.load_labelled(RECIPE, trained / "clips")
 
 
 @pytest.mark.slow
