@@ -24,7 +24,7 @@ from .launch import Processes
 from .loader import Loader
 from .loop import Trainer
 from .optim import create_optimizer, create_schedule
-from .writing import add_metrics, check_writable, write_weights
+from .writing import check_writable, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -138,10 +138,11 @@ def train_task(
         if not processes.is_main:
             continue
         if not runs:  # before the evaluation, which could fail
-            first, fields = trainer.model, trainer.describe(test, *validation)
-            weights = write_weights(recipe, first, recipe.data, out, into, training_part=identify_part(train), **fields)
+            fields = {**trainer.describe(test, *validation), "training_part": identify_part(train)}
+            write = partial(write_weights, recipe, trainer.model, recipe.data, out, into, **fields)
+            weights = write()
         runs.append([dataclasses.replace(m, split=weights.split) for m in trainer.score(test, train)])
-    return add_metrics(weights, first, join_metrics(runs), out, into) if processes.is_main else None
+    return write(metrics=join_metrics(runs)) if processes.is_main else None
 
 
 def join_metrics(runs: Sequence[Sequence[Metric]]) -> tuple[Metric, ...]:

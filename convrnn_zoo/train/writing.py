@@ -1,7 +1,6 @@
 """Writing of trained weights with their metadata: as two files for the package, or as a repository of the Hub."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -11,10 +10,10 @@ from typing import Any
 from .._atomic import write_text
 from ..hub import save_pretrained
 from ..hub.cards import weights_card
-from ..hub.save import config_text, model_config
+from ..hub.save import model_config
 from ..models import ZooModel
-from ..pretrained.config import CARD, CONFIG, WEIGHTS_FILE
-from ..pretrained.metadata import Metric, WeightsMetadata
+from ..pretrained.config import CARD, WEIGHTS_FILE
+from ..pretrained.metadata import WeightsMetadata
 from ..pretrained.state_dict import write_safetensors
 from ..recipes import RECIPES, Recipe
 from .loop import CHECKPOINTS, differences, is_changeable
@@ -75,12 +74,12 @@ def write_weights(
 ) -> WeightsMetadata:
     """Writes weights and metadata: two files in the directory `into` if it is set, else a repository in `out`.
 
-    The metadata have no metrics; :func:`add_metrics` adds those of the final evaluation.
-
     Each file is written atomically, the weights first. The other files contain the checksum of the weights, so that
     files of different runs cannot be mixed.
 
-    `fields` are further fields of :class:`~convrnn_zoo.WeightsMetadata`. Its `mean` is 0 and its `std` 1 by default.
+    `fields` are further fields of :class:`~convrnn_zoo.WeightsMetadata`. Its `mean` is 0 and its `std` 1 by default,
+    and there are no `metrics`: a second call adds those of the final evaluation. A card that the user has changed is
+    kept.
 
     Raises:
         ValueError, OSError: see :func:`check_writable`. Another run may have written its weights in the meantime.
@@ -102,7 +101,6 @@ def write_weights(
         dataset=data.title,
         dataset_license=data.license,
         dataset_url=data.url,
-        metrics=(),
         recipe=name,
         license=recipe.license,
         description=recipe.description,
@@ -111,6 +109,7 @@ def write_weights(
         model_args=args,
         **{
             "split": data.split_words,
+            "metrics": (),
             "label_names": (),
             "mean": (0.0,) * model.in_chans,
             "std": (1.0,) * model.in_chans,
@@ -131,25 +130,6 @@ def write_weights(
     if not (out / RECIPE).exists() or Recipe.read(out / RECIPE) != recipe:  # else it may have the user's comments
         write_text(out / RECIPE, text)
     return metadata
-
-
-def add_metrics(
-    metadata: WeightsMetadata, model: ZooModel, metrics: tuple[Metric, ...], out: Path, into: Path | None
-) -> WeightsMetadata:
-    """Adds metrics to the metadata that :func:`write_weights` wrote and returned, and to the card that it wrote.
-
-    A card that is not the one of :func:`write_weights`, such as a card of the user, is kept.
-    """
-    scored = dataclasses.replace(metadata, metrics=metrics)
-    if into:
-        scored.save(into)
-        return scored
-    model.metadata = scored
-    write_text(out / CONFIG, config_text({**model_config(model), "weights_sha256": scored.sha256}, scored))
-    if has_generated_card(metadata, out):
-        write_text(out / CARD, weights_card(scored, str(out)))
-    write_text(out / METADATA, scored.to_json())
-    return scored
 
 
 def has_generated_card(metadata: WeightsMetadata, out: Path) -> bool:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from convrnn_zoo.recipes import ForecasterRecipe, Recipe
 from convrnn_zoo.train.forecaster import NowcastLogits, exceedance_loss
 from convrnn_zoo.train.loop import Trainer
 from convrnn_zoo.train.optim import create_optimizer, create_schedule
-from convrnn_zoo.train.writing import add_metrics, check_writable, write_weights
+from convrnn_zoo.train.writing import check_writable, write_weights
 
 from .events import EVENTS, load_event
 from .mrms import CodedEvent, encode_rate, rate_by_code, read_mrms
@@ -156,8 +157,9 @@ def train(data: Path, out: Path, into: Path | None = None, progress: bool = True
     crops = Crops(load_archives(data, "train", recipe.inputs), SIZE, recipe.inputs, recipe.horizon)
     rain = [load_event(data, event) for event in EVENTS]  # before hours of training
     model = train_on(crops, recipe, out, progress=progress)
-    weights = write_weights(recipe, model.eval(), ARCHIVES, out, into, input_shape=("T", 1, "H", "W"))
-    return add_metrics(weights, model, make_metrics(score_nowcast(model, rain)), out, into)
+    write = partial(write_weights, recipe, model.eval(), ARCHIVES, out, into, input_shape=("T", 1, "H", "W"))
+    write()  # before the evaluation, which could fail
+    return write(metrics=make_metrics(score_nowcast(model, rain)))
 
 
 @dataclass(kw_only=True, eq=False)
