@@ -317,35 +317,29 @@ sources = partial(
 
 
 # ---- exports -----------------------------------------------------------------------------------------------------
-_ALIKE = re.compile(r"(conv\w+?)[123]d(_bi)?_\dlayer")
-
-
 def exports(page: str) -> str:
     """Lists the export formats of all names, or the reason why there is none."""
     rows: dict[tuple[str, ...], list[str]] = {}
-    for name, results in recorded(exports_tool.NAMES).items():
-        row = tuple(_export_cell(results[way]) for way in exports_tool.WAYS)
-        rows.setdefault((_ALIKE.sub(r"\1{1,2,3}d\2_{1,2,3}layer", name), *row), []).append(name)
-    of_kind = exports_tool.names()
-    cells: list[tuple[str, ...]] = []
-    for (pattern, *ways), names in rows.items():
-        alike = [pattern] if len(names) == 3 else [n for name in names for n in of_kind.get(name, [])]
-        cells.append((", ".join(f"`{n}`" for n in alike), *ways))
+    for name in list_models():
+        model: Any = create_model(name, device="meta")
+        kind = type(model).__name__
+        if isinstance(model, ConvRNNModel):
+            kind = re.sub(r"[123]d(_bi)?_\dlayer", r"{1,2,3}d\1_{1,2,3}layer", name)
+        sequence, step = (exports_tool.files(model, form) for form in ("sequence", "step"))
+        rows.setdefault((kind, sequence, step, sequence.replace(".onnx", ".pt2")), []).append(name)
+    cells = [
+        (f"`{kind}`" if "{" in kind else ", ".join(f"`{n}`" for n in names), *c) for (kind, *c), names in rows.items()
+    ]
     return markdown(("names", "sequence", "step", "torch.export, sequence"), sorted(cells))
-
-
-def _export_cell(result: str) -> str:
-    why = result.partition("error: ")[2]
-    return f"no: {why.partition(';')[0]}" if why else result.replace("NAME", "…").replace(" and ", ", ")
 
 
 def weight_exports(page: str) -> str:
     """Lists size, time and difference of the exported files of one set of weights for each architecture."""
-    files = recorded(exports_tool.OF_WEIGHTS)
+    files = recorded(exports_tool.MEASURED)
     versions = files.pop("versions")
     columns: dict[str, Any] = {"weights": "`{}`".format}
     columns |= {way: lambda name, way=way: _file_cell(files[name].get(way), way) for way in exports_tool.FILES}
-    made = "`python -m tools.exports weights` with torch {torch} and onnxruntime {onnxruntime}.".format_map(versions)
+    made = "`python -m tools.exports` with torch {torch} and onnxruntime {onnxruntime}.".format_map(versions)
     return f"{table(files, columns)}\n\n{made}"
 
 
