@@ -87,12 +87,10 @@ def choice(name: str, value: object, allowed: Sequence[Any]) -> Any:
 def padding_modes(name: str, value: object, n: int) -> tuple[str, ...]:
     """Returns one padding mode per axis, from a sequence or from one mode for all axes."""
     modes: list[Any] = list(value) if isinstance(value, list | tuple) else [value] * n
-    invalid = [mode for mode in modes if mode not in PADDING_MODES]
-    if len(modes) != n or invalid:
+    if len(modes) != n:
         allowed = f"{', '.join(map(repr, PADDING_MODES))}, or a sequence of {n} of them (one per spatial axis)"
-        hint = similar(invalid[0], PADDING_MODES) if invalid else ""
-        raise ValueError(f"{name} must be one of {allowed}, got {describe(value)}{hint}")
-    return tuple(modes)
+        raise ValueError(f"{name} must be one of {allowed}, got {describe(value)}")
+    return tuple(choice(name, mode, PADDING_MODES) for mode in modes)
 
 
 def ntuple(name: str, value: object, n: int) -> tuple[int, ...]:

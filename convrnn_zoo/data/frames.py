@@ -22,7 +22,7 @@ from .._hints import check_names, warn
 from .._typed import check_fields, field
 from ..values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km
 from ..values.labels.form import align, choose_variable, in_unit, is_labelled, normal_form, stack, to_units
-from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_dated, list_dates, to_minutes
+from ..values.labels.times import PERIOD, find_gaps, find_step, get_times, is_dated, list_dates, list_steps, to_minutes
 from ..values.steps import Step, describe_step
 from ..values.units import MARSHALL_PALMER
 from .files import FileError, find_dates, list_files, naming, reading
@@ -576,10 +576,8 @@ def split_at_gaps(frames: Frames, step: Step | None = None) -> list[Frames]:
         raise FileError(f'{frames.path} states no dates, which data.step = "{step}" needs; state minutes')
     ends = [0, *(find_gaps(frames.times, step).nonzero()[0] + 1).tolist(), len(frames)]
     if len(ends) - 1 == len(frames) > 2:  # a pair of frames may be two parts of a longer series
-        minutes = frames.minutes
-        listed = ", ".join(f"{s:g}" for s in sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))[:3])
-        expected = describe_step(step)
-        raise FileError(f"{frames.path}: frames are {listed} minutes apart, and data.step is {expected}; correct one")
+        apart, expected = list_steps(frames.times), describe_step(step)
+        raise FileError(f"{frames.path}: frames are {apart} minutes apart, and data.step is {expected}; correct one")
     return [frames.between(a, b) for a, b in itertools.pairwise(ends)]
 
 

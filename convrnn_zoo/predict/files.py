@@ -46,9 +46,8 @@ def find_start(start: str, frames: Frames, file: Path) -> int:
 
     matches = [i for i, time in enumerate(times) if is_start(time)]
     if len(matches) != 1:
-        count = "no frame" if not matches else plural(len(matches), "frame")
         raise ValueError(
-            f"--start {start}: {file} has {count} at that time; pass the time of a frame from "
+            f"--start {start}: {file} has {plural(len(matches), 'frame')} at that time; pass the time of a frame from "
             f"{times[0]:%Y-%m-%dT%H:%M} to {times[-1]:%Y-%m-%dT%H:%M}, or its number"
         )
     return matches[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy
 from torch import Tensor
 
 from .._atomic import check_suffix, write_text
@@ -157,8 +158,8 @@ class Forecast(NamedTuple):
     def _arrays(self) -> dict[str, Any]:
         """Returns the forecast, and the probabilities next to members, with rows and columns as in the file."""
         arrays = [x for x in (self.result.forecast, self.result.probabilities) if x is not None]
-        named = zip(("forecast", "probabilities"), arrays, strict=False)
-        return {k: self.frames.layout.restore_direction(x.numpy()) for k, x in named}
+        turned = [axis for name, axis in (("y", -2), ("x", -1)) if name in self.frames.layout.turned]
+        return {k: numpy.flip(x.numpy(), turned) for k, x in zip(("forecast", "probabilities"), arrays, strict=False)}
 
     def write(self, output: Path, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.

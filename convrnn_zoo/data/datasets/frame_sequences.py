@@ -107,8 +107,6 @@ class CustomSequences(FrameSequences):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> FrameSequence:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sequence {index} of {len(self)}")
         item, which = self.dataset[index], f"{self.name}[{index}]"
         frames, time, mask = item if isinstance(item, FrameSequence) else (item, 0.0, None)
         try:

@@ -8,7 +8,7 @@ import numpy
 from ..._extras import need
 from ..._hints import warn
 from ...data import Frames
-from ...values.labels.times import find_gaps
+from ...values.labels.times import find_gaps, list_steps
 from ...values.steps import TOLERANCE, TOLERATED, Step, describe_step
 
 
@@ -68,8 +68,8 @@ def _find_gaps(frames: Frames, step: Step | None, fix: str) -> Any:
         return none, none
     gaps = find_gaps(frames.times, step)
     if gaps.all():
-        got = ", ".join(f"{s:g}" for s in sorted(set(numpy.diff(frames.minutes).round(3).tolist()))[:3])
-        raise ValueError(f"{frames.path}: frames are {got} minutes apart, expected {describe_step(step)}; {fix}")
+        got = f"frames are {list_steps(frames.times)} minutes apart"
+        raise ValueError(f"{frames.path}: {got}, expected {describe_step(step)}; {fix}")
     irregular = none if isinstance(step, str) else gaps & (abs(numpy.diff(frames.minutes) - step) < step / 2)
     return gaps, irregular
 

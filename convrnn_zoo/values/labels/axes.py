@@ -65,10 +65,6 @@ class Layout:
     turned: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
 
-    def restore_direction(self, values: np.ndarray) -> np.ndarray:
-        """Returns an array ``(…, H, W)`` in the directions that y and x have in the source."""
-        return np.flip(values, [axis for name, axis in (("y", -2), ("x", -1)) if name in self.turned])
-
 
 def find_axes(data: xr.Dataset, named: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns what the dimensions of a Dataset are: `time`, `y`, `x`, `realization` or `channel`, by their names.

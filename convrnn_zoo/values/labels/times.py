@@ -179,6 +179,11 @@ def find_gaps(times: np.ndarray, step: Step) -> np.ndarray:
     return ~is_near(minutes[1:] - minutes[:-1], step)
 
 
+def list_steps(times: np.ndarray) -> str:
+    """Returns the shortest steps of decoded times in minutes, for messages."""
+    return ", ".join(f"{step:g}" for step in sorted(set(np.diff(to_minutes(times)).round(3).tolist()))[:4])
+
+
 def check_step(times: np.ndarray | None, expected: Step | None = None) -> Step | None:
     """Returns the step of decoded times; None for less than two. Raises ValueError if the steps differ.
 
@@ -200,10 +205,10 @@ def check_step(times: np.ndarray | None, expected: Step | None = None) -> Step |
     if isinstance(step, str):
         date = list_dates(times)[first + 1]
         raise ValueError(f"the frame of {date:%Y-%m-%d} is not a {step} after that before; pass successive ones")
-    listed = sorted(set((minutes[1:] - minutes[:-1]).round(3).tolist()))
-    apart = ", ".join(f"{s:g}" for s in listed[:4])
-    fix = f"insert missing frames as NaN, so that there is one every {listed[0]:g} minutes"
-    raise ValueError(f"time has frames {apart} minutes apart; pass equal steps, up to {TOLERATED}, or {fix}")
+    raise ValueError(
+        f"time has frames {list_steps(times)} minutes apart; pass equal steps, up to {TOLERATED}, or insert missing "
+        f"frames as NaN, so that there is one every {np.diff(minutes).min():g} minutes"
+    )
 
 
 def get_periods(data: xr.Dataset) -> float | xr.DataArray | None:
