@@ -1,6 +1,6 @@
 """Tables of the scores of the shipped nowcast on the test events, for :mod:`tools.docs`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import cache
 from statistics import fmean
 from textwrap import wrap
@@ -88,42 +88,35 @@ def nowcast_summary(page: str) -> str:
 
 def fractions(page: str) -> str:
     """Lists differences in FSS between the nowcast and the best baseline, and counts better and worse events."""
-    shown = [c for c in _comparisons() if c.score.startswith("FSS")]
-    rows: dict[tuple[str, str], list[str]] = {}
-    for c in shown:
-        if c.event == ALL:
-            end = "" if c.difference.is_distinguishable else ", not distinguishable from zero"
-            rows.setdefault((c.score.partition(", ")[2], c.group), []).append(_signed(c) + end)
-    single = [c.difference for c in shown if c.event != ALL]
+    known = [c for c in _comparisons() if c.score.startswith("FSS")]
+    single = [c.difference for c in known if c.event != ALL]
     better, worse = (sum(s * d.mean > 0 and d.is_distinguishable for d in single) for s in (1, -1))
-    header = ("scale", "lead time", *(f"FSS {t} mm/h" for t in THRESHOLDS))
-    return (
-        f"{markdown(header, [(*key, *cells) for key, cells in rows.items()])}\n\nOf the {len(single)} differences of "
-        f"single events, {better} are better, {worse} worse, and {len(single) - better - worse} not distinguishable "
-        "from zero."
+    lines = _differences(
+        [c for c in known if c.event == ALL],
+        {"scale": lambda c: c.score.partition(", ")[2], "lead time": lambda c: c.group},
+        lambda c: f"{c.score.partition(', ')[0]} mm/h",
     )
+    return f"{lines} Of the {len(single)} differences of single events, {better} are better and {worse} worse."
 
 
 def intervals(page: str) -> str:
     """Lists the differences between the CSI of the nowcast and of the best baseline with their intervals."""
-    return _differences({f"CSI {t}": f"CSI {t} mm/h" for t in THRESHOLDS})
+    known = [c for c in _comparisons() if c.score in [f"CSI {t}" for t in THRESHOLDS]]
+    keys = {"event": lambda c: c.event, "lead time": lambda c: c.group}
+    return _differences(known, keys, lambda c: f"{c.score} mm/h")
 
 
-def _differences(titles: Mapping[str, str]) -> str:
-    """Lists differences of scores with their intervals, one column per score, and which intervals include zero."""
-    shown = [c for c in _comparisons() if c.score in titles]
+def _differences(known: list[Comparison], keys: dict[str, Any], title: Callable[[Comparison], str]) -> str:
+    """Lists differences with their intervals, a row for each of `keys` and a column for each title."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
-    for c in sorted(shown, key=lambda c: (c.event == ALL, c.event)):
-        rows.setdefault((c.event, c.group) if c.group else (c.event,), {})[c.score] = _signed(c)
-    unclear = [(c.event, c.group, titles[c.score]) for c in shown if not c.difference.is_distinguishable]
-    header = ("event", *["lead time"] * any(c.group for c in shown), *titles.values())
-    lines = markdown(header, [(*key, *(cells[score] for score in titles)) for key, cells in rows.items()])
-    names = "\n".join(f"* {', '.join(filter(None, case))}" for case in unclear)
-    return f"{lines}\n\nNot distinguishable from zero:\n\n{names or '* none'}"
-
-
-def _signed(c: Comparison) -> str:
-    return str(c.difference).replace("-", "−")
+    for c in sorted(known, key=lambda c: (c.event == ALL, c.event)):
+        text = str(c.difference).replace("-", "−")
+        cells = rows.setdefault(tuple(key(c) for key in keys.values()), {})
+        cells[title(c)] = f"**{text}**" if c.difference.is_distinguishable else text
+    header = (*keys, *next(iter(rows.values())))
+    return (
+        f"{markdown(header, [(*key, *cells.values()) for key, cells in rows.items()])}\n\nBold intervals exclude zero."
+    )
 
 
 # ---- members and probabilities -----------------------------------------------------------------------------------
@@ -138,7 +131,8 @@ def ensembles(page: str) -> str:
     columns: dict[str, Any] = {"event": "{title}"}
     for n in names:
         columns[f"{n} (STEPS)"] = lambda e, n=n: "{:.4f} ({:.4f})".format(*(_mean(e, m, n) for m in METHODS))
-    differences = _differences({n: n for n in names})
+    known = [c for c in _comparisons() if c.score in names]
+    differences = _differences(known, {"event": lambda c: c.event}, lambda c: c.score)
     return f"{table(events(), columns)}\n\nThe differences to STEPS with 95 % intervals:\n\n{differences}"
 
 
