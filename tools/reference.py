@@ -12,17 +12,10 @@ import griffe
 
 import convrnn_zoo
 from benchmarks.tables import markdown, rows_of, table
-from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS, ArrayFrames, VideoFrames
-from convrnn_zoo.data.datasets.video_folder import CLIP_READERS
-from convrnn_zoo.data.formats.geotiff import TIFF
-from convrnn_zoo.data.formats.gridded import GRIB, HDF5, STORE
-from convrnn_zoo.data.formats.radar import FORMATS
-from convrnn_zoo.data.readers import FRAME_SUFFIXES
-from convrnn_zoo.data.readers.images import IMAGES, VIDEOS
-from convrnn_zoo.data.readers.sequences import AUDIO, RECORDING_SUFFIXES
+from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
 from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS, SCHEDULE_NAMES
-from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule, muon
+from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule
 from convrnn_zoo.values.labels import axes
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS
@@ -175,22 +168,15 @@ metrics = partial(
 )
 
 
-def schedules(page: str) -> str:
-    """Lists the optimizers and the schedules of recipes."""
-    others = (
-        "Optimizers of timm, such as `adam`, `adamw`, `sgd` and `lion`; `timm.optim.list_optimizers()` lists them. "
-        "Those that need second derivatives, such as `adahessian`, are not supported."
-    )
-    optimizers = (("`muon`", summary(muon.__doc__)), ("other names", others))
-    needed = {"rsqrt": " Set `warmup_steps` or `stable_timescale`."}
-    columns = {
+schedules = partial(
+    rows_of,
+    SCHEDULE_NAMES,
+    {
         "schedule": "`{}`".format,
-        "description": lambda name: summary(SCHEDULES.get(name, TimmSchedule).__doc__) + needed.get(name, ""),
+        "description": lambda name: summary(SCHEDULES.get(name, TimmSchedule).__doc__),
         "keys of `schedule_args`": lambda name: _code(SCHEDULE_ARGS.get(name, ())),
-    }
-    return f"{markdown(('optimizer', 'description'), optimizers)}\n\n{table(SCHEDULE_NAMES, columns)}"
-
-
+    },
+)
 samplings = partial(
     rows_of,
     SAMPLINGS,
@@ -200,52 +186,6 @@ samplings = partial(
         "frames that are read": lambda name: summary(SAMPLINGS[name].__doc__),
     },
 )
-
-
-# ---- files -------------------------------------------------------------------------------------------------------
-LABELS = "times, coordinates, projection, units, names"
-ROWS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
-    ("NumPy", (".npy",), "", "none; pass them as options"),
-    ("NumPy, several arrays", (".npz",), "", "times, from an array `time`"),
-    ("NetCDF", (".nc", ".nc4", ".cdf"), "netcdf; hdf5 for zstd, Blosc and bzip2", LABELS),
-    ("HDF5", HDF5, "netcdf; hdf5 for zstd, Blosc and bzip2", "times and units, if dimensions have no names"),
-    ("Zarr, versions 2 and 3", (STORE,), "zarr", LABELS),
-    ("GRIB", GRIB, "grib", LABELS),
-    ("GeoTIFF, one file for each time", TIFF, "geotiff", "coordinates, projection, units; dates from names or tags"),
-    ("Videos", VIDEOS, "video", "none; brightness"),
-    ("GIF", (".gif",), "draw", "none; brightness"),
-    ("Folders of images", IMAGES, "draw", "none; brightness"),
-    ("Tables", (".csv",), "", "none"),
-    ("UCR and UEA archives", (".ts",), "data", "classes"),
-    ("Sound", AUDIO, "sound", "sample rate"),
-)
-"""Name, suffixes, extra and labels that are kept, of each format."""
-
-
-def files(page: str) -> str:
-    """Returns the table of file formats. Raises ValueError if a suffix of the readers has no row."""
-    listed = {suffix for _, suffixes, *_ in ROWS for suffix in suffixes}
-    if missing := {*FRAME_SUFFIXES, *CLIP_READERS, *RECORDING_SUFFIXES} - listed:
-        raise ValueError(f"add {', '.join(sorted(missing))} to ROWS of tools/reference.py")
-    images = {*IMAGES} - {*TIFF}
-    kinds = {
-        "frames": {*ArrayFrames.suffixes, *TIFF},
-        "video": {*VideoFrames.suffixes} - {*TIFF},
-        "clips": {*CLIP_READERS, *images},
-        "sequences": RECORDING_SUFFIXES,
-    }
-    rows = []
-    for name, suffixes, extra, labels in ROWS:
-        read = [kind for kind, known in kinds.items() if suffixes[0] in known]
-        jobs = ["forecast"] * (suffixes[0] in (*FRAME_SUFFIXES, *IMAGES))
-        jobs += ["classify"] * (suffixes[0] in (*CLIP_READERS, *RECORDING_SUFFIXES, *images))
-        archive = "yes" if suffixes[0] in ArrayFrames.suffixes else "no"
-        names = " ".join(f"`{suffix}`" for suffix in suffixes)
-        rows.append((f"{name}: {names}", ", ".join(jobs), _code(read, ""), archive, extra or "–", labels))
-    patterns = " ".join(f"`{form.pattern}`" for form in FORMATS)
-    labels = "times, coordinates, projection, units"
-    rows.append((f"Radar composites: {patterns}, ODIM", "forecast", "`frames`, `rain`", "yes", "radar", labels))
-    return markdown(("format", "`predict`", "`train`, `kind =`", "`archive`", "extra", "labels"), rows)
 
 
 axis_names = partial(

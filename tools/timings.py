@@ -56,10 +56,9 @@ def speed_line(page: str) -> str:
     """States how much longer the fastest other implementation takes, for readers who decide within a minute."""
     cases = recorded(MEASURED)["cases"]
     times = [fastest_peers(case["inference"])["fastest peer"] for case in cases]
-    untested = " GPUs were not measured yet." if "no report" in device_status(page) else ""
     return (
         f"The fastest other implementation takes {median(times):.2f} times as long as ours, in inference on a CPU "
-        f"(median of {len(cases)} shapes; [training, compiled code]({link('docs/project/speed.md', page)})).{untested}"
+        f"(median of {len(cases)} shapes; [training, compiled code]({link('docs/project/speed.md', page)}))."
     )
 
 
@@ -181,22 +180,9 @@ def published_speed(page: str) -> str:
 
 
 # ---- devices -----------------------------------------------------------------------------------------------------
-def _reports() -> list[Any]:
+def reports() -> list[Any]:
+    """Returns the reports of devices."""
     return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(DEVICES.glob("*.json"))]
-
-
-def device_status(page: str) -> str:
-    """States which accelerators were tested and measured."""
-    where, how = link("docs/project/devices.md", page), link("docs/how-to/gpu.md", page)
-    machines = [report["machine"] for report in _reports() if report["machine"]["device"] != "cpu"]
-    if machines:
-        names = ", ".join(f"{machine['name']} (torch {machine['torch']})" for machine in machines)
-        return f"* **GPUs.** There are reports of {names}: see [Devices]({where}). Others were not tested."
-    return (
-        "* **GPUs and Apple's MPS.** There is no report of one yet. On a simulated accelerator, all results are on the "
-        f"device of the input, and layers never wait for it ([Devices]({where})). Speed and rounding of real ones are "
-        f"unknown: [test yours]({how})."
-    )
 
 
 def devices(page: str) -> str:
@@ -207,8 +193,8 @@ def devices(page: str) -> str:
         ", ".join(f"{n} {k}" for k, n in (r["tests"] or {}).items() if k in ("passed", "failed", "xfailed"))
         or "not run"
     )
-    parts = [table(_reports(), columns)]
-    for r in _reports():
+    parts = [table(reports(), columns)]
+    for r in reports():
         m = r["machine"]
         load = "" if m["load"] is None else f", at a load average of {m['load']:.0f} before the start"
         parts += [
