@@ -8,7 +8,7 @@ any.
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FunctionType
@@ -16,10 +16,9 @@ from types import FunctionType
 from benchmarks.tables import narrow
 from convrnn_zoo import WEIGHTS
 
-from . import models, notebooks, nowcasts, reference, timings
-from .weights import shipped_card
+from . import ROOT, models, notebooks, nowcasts, reference, timings
+from .weights import CARDS, shipped_card
 
-ROOT = Path(__file__).parent.parent
 MODULES = (models, nowcasts, reference, timings)
 PARTS: dict[str, Callable[[str], str]] = {
     name: part
@@ -28,39 +27,34 @@ PARTS: dict[str, Callable[[str], str]] = {
     if isinstance(part, FunctionType | partial) and list(inspect.signature(part).parameters) == ["page"]
 }
 """The functions that write the generated parts, by name."""
-_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def fill(text: str, page: str) -> str:
+def fill(text: str, page: Path) -> str:
     """Returns the text of a page with all generated parts updated."""
-    return _PART.sub(lambda part: f"{part[1]}{narrow(PARTS[part[2]](page))}\n{part[3]}", text)
+    path = page.relative_to(ROOT).as_posix()
+    parts = r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)"
+    return re.sub(parts, lambda p: f"{p[1]}{narrow(PARTS[p[2]](path))}\n{p[3]}", text, flags=re.DOTALL)
 
 
-def stale(root: Path = ROOT) -> dict[Path, str]:
+def stale() -> dict[Path, str]:
     """Returns the stale files with their new text."""
-    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
-    texts = {p: p.read_text(encoding="utf-8") for p in pages}
-    updates = {p: fill(text, p.relative_to(root).as_posix()) for p, text in texts.items() if _PART.search(text)}
-    for page, text in {**updates}.items():
+    updates: dict[Path, str] = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        updates[page] = fill(page.read_text(encoding="utf-8"), page)
         if notebooks.has_notebook(page):
-            updates[root / notebooks.path(page)] = notebooks.notebook(text)
+            updates[ROOT / notebooks.path(page)] = notebooks.notebook(updates[page])
     for name, metadata in WEIGHTS.items():
-        card = root / "model_cards" / f"{name}.md"
+        card = CARDS / f"{name}.md"
         text = shipped_card(metadata, card.read_text(encoding="utf-8") if card.exists() else "")
-        updates[card] = fill(text, card.relative_to(root).as_posix())
+        updates[card] = fill(text, card)
     return {p: text for p, text in updates.items() if not p.exists() or p.read_text(encoding="utf-8") != text}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Updates stale files, or lists them and fails with ``--check``."""
+if __name__ == "__main__":
     updates = stale()
     for path, text in updates.items():
         print(path.relative_to(ROOT))
-        if "--check" not in argv:
+        if "--check" not in sys.argv:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    return int("--check" in argv and bool(updates))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit("--check" in sys.argv and bool(updates))
