@@ -212,16 +212,13 @@ def _union(expected: Any, value: Any, name: str, path: str, rules: Mapping[str, 
     types = [kind for kind in get_args(expected) if kind is not NoneType]
     if value is None and len(types) < len(get_args(expected)):
         return None
-    errors = {}
-    for kind in types:
+    kinds, is_list = (int, float) if type(value) is int else (type(value),), isinstance(value, list | tuple)
+    tables = [kind for kind in types if isinstance(value, Mapping) and _is_table(kind)]
+    meant = tables + [kind for kind in types if kind in kinds or (is_list and get_origin(kind) is tuple)]
+    for kind in meant or types:
         try:
             return _value(kind, value, name, path, rules)
-        except ValueError as e:
-            errors[kind] = e
-    for kind, error in errors.items():  # the error of the type that was meant
-        kinds = (int, float) if type(value) is int else (type(value),)
-        is_list = get_origin(kind) is tuple and isinstance(value, list | tuple)
-        is_meant = is_list or (isinstance(value, Mapping) if _is_table(kind) else kind in kinds)
-        if len(types) == 1 or is_meant:
-            raise error
+        except ValueError:
+            if meant or len(types) == 1:
+                raise
     raise ValueError(f"{name}'s {path} must be {describe_type(expected)}, got {repr(value)[:80]}")
