@@ -92,25 +92,21 @@ def label_forecast(
     """
     xarray = need("xarray", "netcdf")
     layout = layout or Layout()
-    names = dict(layout.dims)
     dims = [LEAD_TIME, *[CHANNEL] * has_channels, *[THRESHOLD] * bool(thresholds), "y", "x"]
     batch = "batch" if has_members else MEMBER
     dims = [*[MEMBER] * has_members, *[batch] * (values.ndim - len(dims) - has_members), *dims]
-    count = values.shape[dims.index(LEAD_TIME)]
-    lead = numpy.arange(1, count + 1)
-    coords: dict[str, Any] = {LEAD_TIME: (LEAD_TIME, lead, {"standard_name": "forecast_period"})}
-    dated = step is not None and is_dated(frames)
-    if step is not None and (dated or not isinstance(step, str)):
-        times = extend_times(frames, step, count)[-count:] if dated else None
+    count, reference = values.shape[dims.index(LEAD_TIME)], "forecast_reference_time"
+    lead: Any = numpy.arange(1, count + 1)
+    if not isinstance(step, str | None):
+        lead = (lead * step * 6e10).round().astype("int64").astype("timedelta64[ns]")
+    coords: dict[str, Any] = {}
+    if step is not None and is_dated(frames):
+        times, last = extend_times(frames, step, count)[-count:], frames["time"].values[-1]
         if isinstance(step, str):
-            steps = (times - frames["time"].values[-1]).astype("timedelta64[us]").astype("timedelta64[ns]")
-        else:
-            steps = (lead * step * 6e10).round().astype("int64").astype("timedelta64[ns]")
-        coords[LEAD_TIME] = (LEAD_TIME, steps, {"standard_name": "forecast_period"})
-        if dated:
-            coords["time"] = (LEAD_TIME, times, {"standard_name": "time"})
-            last, reference = frames["time"].values[-1], "forecast_reference_time"
-            coords[reference] = ((), last, {"standard_name": reference})
+            lead = (times - last).astype("timedelta64[us]").astype("timedelta64[ns]")
+        coords = {"time": (LEAD_TIME, times, {"standard_name": "time"})}
+        coords[reference] = ((), last, {"standard_name": reference})
+    coords[LEAD_TIME] = (LEAD_TIME, lead, {"standard_name": "forecast_period"})
     if has_members:
         coords[MEMBER] = (MEMBER, numpy.arange(values.shape[0]), {"standard_name": "realization"})
     if thresholds:
@@ -118,7 +114,7 @@ def label_forecast(
     if outside is not None:
         located = [d for d in dims if d in {batch, MEMBER, LEAD_TIME, "y", "x"} and not (d == MEMBER and has_members)]
         coords[OUTSIDE] = (located, outside, {"long_name": "whether the rain comes from outside the observed map"})
-    known, reserved = set(dims), {*coords, "time", "forecast_reference_time", LEAD_TIME, MEMBER, THRESHOLD}
+    known, reserved = set(dims), {*coords, "time", reference, MEMBER, THRESHOLD}
     places = {
         n: _without_bounds(c.variable)
         for n, c in frames.coords.items()
@@ -150,11 +146,9 @@ def label_forecast(
         variables[PROBABILITY + name if thresholds else name] = (dims, part, attrs)
     result = xarray.Dataset(variables, coords).assign_coords(places)
     result = result.isel({axis: slice(None, None, -1) for axis in layout.turned})
-    names = {**names, batch: names.get(MEMBER, batch)}
-    if has_members:
-        names.pop(MEMBER, None)
-    new = {axis: d for axis, d in names.items() if axis in result.dims and axis != "time" and d not in result.dims}
-    return result.swap_dims(new)
+    names = {**layout.dims, batch: layout.dims.get(MEMBER, batch)}
+    unnamed = {"time", *[MEMBER] * has_members}
+    return result.swap_dims({a: d for a, d in names.items() if a in {*result.dims} - unnamed and d not in result.dims})
 
 
 def _without_bounds(variable: xr.Variable) -> xr.Variable:
