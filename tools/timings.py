@@ -197,29 +197,28 @@ def devices(page: str) -> str:
     for r in reports():
         m = r["machine"]
         load = "" if m["load"] is None else f", at a load average of {m['load']:.0f} before the start"
-        parts += [
-            f"<details markdown>\n<summary>{m['name']}</summary>",
-            f"{_conditions(m)}{load}; medians of {r['rounds']} calls.",
-            _layer_times(r["layers"]),
+        caption = f"{_conditions(m)}{load}; medians of {r['rounds']} calls."
+        tasks = [
+            {"task": row["title"], "seconds": _seconds(row, 1), "MiB": _number(row, "peak_bytes", 2**-20)}
+            for row in r["tasks"]
         ]
-        if r["tasks"]:
-            parts.append(_without_empty(r["tasks"], {"task": "{title}", "seconds": _seconds, "MiB": _mebibytes}))
-        parts.append("</details>")
+        tables = map(_without_empty, filter(None, (_layer_times(r["layers"]), tasks)))
+        parts += [f"<details markdown>\n<summary>{m['name']}</summary>", caption, *tables, "</details>"]
     return "\n\n".join(parts)
 
 
-def _without_empty(rows: list[Any], columns: dict[str, Any]) -> str:
+def _without_empty(rows: list[dict[str, str]]) -> str:
     """Formats a table without the columns that no row has a value for."""
-    has_value = [title for title, c in columns.items() if isinstance(c, str) or {c(row) for row in rows} != {"–"}]
-    return table(rows, {title: columns[title] for title in has_value})
+    titles = [title for title in rows[0] if any(row[title] for row in rows)]
+    return markdown(titles, [[row[title] or "–" for title in titles] for row in rows])
 
 
-def _seconds(row: Any, factor: float = 1) -> str:
-    return f"{factor * row['seconds']:.3g}" if "seconds" in row else row["error"].partition("\n")[0].replace("|", " ")
+def _number(row: Any, field: str, factor: float) -> str:
+    return f"{factor * row[field]:.3g}" if field in row else ""
 
 
-def _mebibytes(row: Any) -> str:
-    return f"{row['peak_bytes'] / 2**20:.3g}" if "peak_bytes" in row else "–"
+def _seconds(row: Any, factor: float) -> str:
+    return _number(row, "seconds", factor) or row["error"].partition("\n")[0].replace("|", " ")
 
 
 LOOPS = ["one convolution float32 eager", "two convolutions float32 eager"]
@@ -234,22 +233,22 @@ OTHERS = {
 """Columns of the times of layers that are relative to our layer, with the ways to compute of which the best counts."""
 
 
-def _layer_times(rows: list[Any]) -> str:
-    """Formats time and peak memory of our layer, and those of :data:`OTHERS` relative to it."""
-    ours, cases = "ours float32 eager", dict[str, Any]()
-    for r in rows:
-        case = cases.setdefault(title := f"{r['title']}, {r['task']}", {"title": title})
-        case["{implementation} {precision} {mode}".format_map(r)] = r
-
-    def ratio(case: Any, field: str, ways: list[str]) -> str:
-        values = [case[way][field] for way in ways if field in case.get(way, ())]
-        return f"{min(values) / case[ours][field]:.2f}" if values and field in case[ours] else "–"
-
-    columns: dict[str, Any] = {"shape": "{title}", "ours, ms": lambda c: _seconds(c[ours], 1e3)}
-    columns["ours, MiB"] = lambda c: _mebibytes(c[ours])
-    columns |= {title: lambda c, ways=ways: ratio(c, "seconds", ways) for title, ways in OTHERS.items()}
-    columns["memory of the leanest loop"] = lambda c: ratio(c, "peak_bytes", LOOPS)
-    return _without_empty(list(cases.values()), columns)
+def _layer_times(measured: list[Any]) -> list[dict[str, str]]:
+    """Returns time and peak memory of our layer, and those of :data:`OTHERS` relative to it."""
+    cases: dict[str, Any] = {}
+    for r in measured:
+        way = f"{r['implementation']} {r['precision']} {r['mode']}"
+        cases.setdefault(f"{r['title']}, {r['task']}", {})[way] = r
+    rows = []
+    for title, case in cases.items():
+        ours = case["ours float32 eager"]
+        row = {"shape": title, "ours, ms": _seconds(ours, 1e3), "ours, MiB": _number(ours, "peak_bytes", 2**-20)}
+        fields = {title: ("seconds", ways) for title, ways in OTHERS.items()}
+        for column, (field, ways) in {**fields, "memory of the leanest loop": ("peak_bytes", LOOPS)}.items():
+            values = [case[way][field] for way in ways if field in ours and field in case.get(way, ())]
+            row[column] = f"{min(values) / ours[field]:.2f}" if values else ""
+        rows.append(row)
+    return rows
 
 
 # ---- weights and architectures -----------------------------------------------------------------------------------
