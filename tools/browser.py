@@ -39,12 +39,7 @@ SAMPLE = slice(0, 4)
 
 
 def fetch_runtime(folder: Path) -> None:
-    """Fetches onnxruntime-web and writes its scripts and its licence to a folder.
-
-    Raises:
-        ValueError: the package has another checksum.
-        OSError, subprocess.CalledProcessError: npm is not installed, or cannot fetch the package.
-    """
+    """Fetches onnxruntime-web and writes its scripts and its licence to a folder."""
     with tempfile.TemporaryDirectory() as temporary:
         command = ["npm", "pack", "--silent", PACKAGE]
         subprocess.run(command, cwd=temporary, check=True, stdout=subprocess.DEVNULL)

@@ -78,11 +78,7 @@ def test_command(root: Path, file: Path) -> str:
 
 
 def survives(mutation: Any, root: Path, timeout: float) -> bool:
-    """Returns whether the tests of a checkout pass with a mutation. They fail if they run longer than `timeout`.
-
-    Raises:
-        RuntimeError: cosmic-ray could not apply the mutation.
-    """
+    """Returns whether the tests of a checkout pass with a mutation. They fail if they run longer than `timeout`."""
     from cosmic_ray.mutating import mutate_and_test
 
     file = mutation.module_path

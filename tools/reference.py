@@ -1,4 +1,4 @@
-"""Generated parts of the reference: the command line, the index, recipes and files, for :mod:`tools.docs`."""
+"""Generated parts of the reference: the command line, the index and recipes, for :mod:`tools.docs`."""
 
 import importlib
 import inspect

@@ -50,17 +50,10 @@ def shipped_card(metadata: WeightsMetadata, existing: str = "") -> str:
 
 
 def push_weights(owner: str, only: str | None = None) -> Iterator[WeightsMetadata]:
-    """Pushes weights, config, card and a golden pair of input and output, one repository per set of weights.
+    """Pushes the weights of the package, or one set, and yields their metadata with ``hub_id`` and ``hub_commit``.
 
-    Yields the metadata with ``hub_id`` and ``hub_commit``. An unchanged repository gets no commit.
-
-    Args:
-        owner: a user or an organization.
-        only: name of one set of weights.
-
-    Raises:
-        WeightsError: as :func:`chosen` and :func:`write`.
-        HubAccessError: the Hub, the network or missing permissions prevent the push.
+    There is a repository for each set, with weights, config, card and a golden pair of input and output. An unchanged
+    repository gets no commit.
     """
     api = hub_api(None)
     for metadata in chosen(owner, only):
@@ -93,10 +86,6 @@ def write(metadata: WeightsMetadata, directory: Path) -> dict[str, Tensor]:
     """Writes the files of a repository, checks them, and returns the golden pair.
 
     The pair is a fixed random input and the output of the model, with which users can check the loaded weights.
-
-    Raises:
-        WeightsError: the weights do not match their metadata, the card is invalid, or the written model differs from
-            that of the package.
     """
     model: Any = create_model(metadata.name, pretrained=True).eval()
     file = CARDS / f"{metadata.name}.md"
