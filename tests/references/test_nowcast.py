@@ -158,9 +158,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(crops, tmp_path):
     assert len(list((tmp_path / "whole").glob("update*.safetensors"))) == 2
 
 
-@pytest.mark.parametrize("name", ["nowcast"])
-def test_recipes_of_nowcasts_build_their_model(name):
-    recipe = Recipe.read(name)
+def test_the_recipe_of_the_nowcast_builds_its_model():
+    recipe = Recipe.read("nowcast")
     model = recipe.create_model(horizon=recipe.horizon, device="meta")
     assert model.horizon == recipe.horizon
     assert sum(recipe.cycles or (recipe.max_steps,)) == recipe.max_steps
