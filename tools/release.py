@@ -16,7 +16,7 @@ from . import ROOT
 
 MARK = "PUBLISHER:"
 """Marks the places that only the publisher can fill in."""
-MARKED = ("CITATION.cff", "pyproject.toml", "CHANGELOG.md", "README.md", "LICENSE", "docs/install.md")
+MARKED = ("CITATION.cff", "pyproject.toml", "mkdocs.yml", "CHANGELOG.md", "README.md", "LICENSE", "docs/install.md")
 
 
 def missing(root: Path = ROOT) -> Iterator[str]:

@@ -1,9 +1,8 @@
-"""What mkdocs.yml loads: Markdown of docstrings, the link of the public repository, and tables that fit a phone."""
+"""What mkdocs.yml loads: docstrings as Markdown, and tables that fit a phone."""
 
 import inspect
 import itertools
 import re
-from pathlib import Path
 from typing import Any
 
 import griffe
@@ -72,14 +71,6 @@ def _parameter(p: inspect.Parameter) -> griffe.Parameter:
 
 
 # ---- pages --------------------------------------------------------------------------------------------------------
-def on_config(config: Any, **_: Any) -> Any:
-    """Links the public repository, if there is one."""
-    address = Path(config.docs_dir, "project", "address").read_text(encoding="utf-8").strip()
-    if not address.startswith("#"):
-        config.repo_url, config.repo_name = address, address.removeprefix("https://github.com/")
-    return config
-
-
 def on_post_page(output: str, **_: Any) -> str:
     """Marks wide tables, and lets names wrap at underscores, dots and brackets, after the page was indexed."""
     output = re.sub("<table>(.*?)</table>", _mark, output, flags=re.DOTALL)
