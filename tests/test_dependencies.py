@@ -33,7 +33,12 @@ BY_CONFIGURATION = {
     "optuna": "import optuna\n",
 }
 """Packages that are used without an import, and the text of the configuration that uses them."""
-DISTRIBUTIONS = importlib.metadata.packages_distributions() | {"cv2": ["opencv-python-headless"]}  # which is not tested
+
+
+@functools.cache
+def distributions():
+    """Distributions by the name of each package that they have."""
+    return importlib.metadata.packages_distributions() | {"cv2": ["opencv-python-headless"]}  # which is not tested
 
 
 def normal(name: str) -> str:
@@ -43,7 +48,7 @@ def normal(name: str) -> str:
 def distribution(module: str) -> str:
     """Returns the package that contains a module, under its name in pyproject.toml."""
     top = module.partition(".")[0]
-    return normal(DISTRIBUTIONS.get(top, [top])[0])
+    return normal(distributions().get(top, [top])[0])
 
 
 def declared(*extras: str) -> set[str]:

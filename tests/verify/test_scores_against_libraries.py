@@ -1,7 +1,6 @@
 """Scores equal those of properscoring, scikit-learn, scipy and torchmetrics, also with unknown pixels."""
 
 import numpy as np
-import properscoring
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,6 +27,8 @@ def sample(seed, *shape, unknown=0.0):
 @PROPERTY
 def test_scores_of_ensembles_are_those_of_properscoring(seed, count, unknown, failed, are_quantiles, threshold):
     """Its CRPS and Brier score are those of quantiles; those of random members are fair, as Ferro (2014) derives."""
+    import properscoring  # which imports numba for seconds
+
     truth = sample(seed, 3, 2, 1, 6, 5, unknown=unknown)
     members = sample(seed + 1, count, *truth.shape, unknown=failed / count)
     pixels = np.moveaxis(members.numpy(), 0, -1)

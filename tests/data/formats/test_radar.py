@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -14,8 +15,9 @@ from convrnn_zoo.data.formats.radar import complete_gridded, find_composites, re
 from convrnn_zoo.data.readers import FileError
 from tests.helpers.made_data import write_fmi, write_knmi, write_odim
 
-pytest.importorskip("pysteps", reason="the extra radar")
 pyproj = pytest.importorskip("pyproj", reason="the extra radar")
+
+pytestmark = pytest.mark.skipif(find_spec("pysteps") is None, reason="the extra radar")
 
 NOON = datetime(2010, 8, 26, 12)
 

@@ -4,6 +4,7 @@ import importlib
 import shutil
 import tempfile
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +16,36 @@ from convrnn_zoo._extras import quiet
 from convrnn_zoo.data.formats.radar import open_composites, read_composite
 from tests.helpers.made_data import write_fmi, write_knmi, write_mch, write_odim
 
-pytest.importorskip("pysteps", reason="the extra radar")
 pyproj = pytest.importorskip("pyproj", reason="the extra radar")
-importers = importlib.import_module("pysteps.io.importers")
-to_rainrate = importlib.import_module("pysteps.utils.conversion").to_rainrate
-aggregate = importlib.import_module("pysteps.utils.dimension").aggregate_fields
+
+pytestmark = pytest.mark.skipif(find_spec("pysteps") is None, reason="the extra radar")
 
 CLOSE = {"rtol": 2e-5, "atol": 1e-3}  # of pixels at its threshold, pysteps makes dry ones
 PROPERTY = settings(max_examples=5, deadline=None, derandomize=True, database=None)
 GERMAN = "ORG:78,NOD:dehx"
 
 
+def import_pysteps(module):
+    """Imports a module of pysteps: in the tests, since it takes seconds in every process that collects them."""
+    return importlib.import_module(f"pysteps.{module}")
+
+
+def importers():
+    return import_pysteps("io.importers")
+
+
 def knmi(folder, time, values, unknown):
     """Hundredths of a millimetre in five minutes."""
     path = write_knmi(folder, time, np.where(unknown, 65535, 20 * values))
-    rain, _, about = importers.import_knmi_hdf5(path)
+    rain, _, about = importers().import_knmi_hdf5(path)
     return path, "rain_rate", rain * 60 / about["accutime"], about
 
 
 def fmi(folder, time, values, unknown):
     """Half decibels from -32 dBZ; the byte 0 is no echo."""
     path = write_fmi(folder, time, np.where(unknown, 255, values))
-    dbz, _, about = importers.import_fmi_pgm(str(path), gzipped=True)
-    rain, about = to_rainrate(dbz, about)
+    dbz, _, about = importers().import_fmi_pgm(str(path), gzipped=True)
+    rain, about = import_pysteps("utils.conversion").to_rainrate(dbz, about)
     return path, "rain_rate", np.where(dbz == -32, 0, np.where(np.isnan(dbz), np.nan, rain)), about
 
 
@@ -47,7 +55,7 @@ def mch(folder, time, values, unknown):
     image[:6, :9] = np.where(unknown, 255, values)
     path = write_mch(folder, time, image)
     with quiet():  # it leaves the file open
-        rain, _, about = importers.import_mch_gif(str(path), product="AQC", unit="mm", accutime=5.0)
+        rain, _, about = importers().import_mch_gif(str(path), product="AQC", unit="mm", accutime=5.0)
     return path, "rain_rate", rain * 12, about
 
 
@@ -55,7 +63,7 @@ def odim(quantity, source="ORG:247"):
     def write(folder, time, values, unknown):
         stored = np.where(unknown, -9999000, np.where(values < 40, -8888000, values / 8))
         path = write_odim(folder / f"{time:%H%M}.h5", time, stored, quantity, source=source)
-        read = importers.import_dwd_hdf5 if source == GERMAN else importers.import_odim_hdf5
+        read = importers().import_dwd_hdf5 if source == GERMAN else importers().import_odim_hdf5
         field, _, about = read(str(path), qty=quantity)
         about |= {"unit": {"ACRR": "mm", "DBZH": "dBZ", "RATE": "mm/h"}[quantity]}
         name = "reflectivity" if quantity == "DBZH" else "rain_rate"
@@ -91,7 +99,9 @@ def test_composites_are_those_of_pysteps(form, seed, share, coarsen):
         is_decibel = name == "reflectivity" and coarsen > 1
         means = 10 ** (expected / 10) if is_decibel else expected
         for axis in (0, 1):
-            means = aggregate(means, coarsen, axis=axis, method="mean", trim=True)
+            means = import_pysteps("utils.dimension").aggregate_fields(
+                means, coarsen, axis=axis, method="mean", trim=True
+            )
         means = 10 * np.log10(means) if is_decibel else means
         np.testing.assert_allclose(data[name][0], means, **CLOSE)
 
