@@ -177,14 +177,12 @@ UNSEEN = {"accuracy, unseen groups": "for people outside training", "accuracy, u
 
 def weights(page: str) -> str:
     """Lists the weights by task with their main scores; README has their use, and one score with its meaning."""
-    order = list(TITLES)
-    known = sorted(WEIGHTS.values(), key=lambda w: order.index(w.name) if w.name in order else len(order))
+    known = [WEIGHTS[name] for name, (_, use) in TITLES.items() if use or page != "README.md"]
     columns: dict[str, Any] = {
-        "task": lambda w: TITLES.get(w.name, (w.task, ""))[0],
+        "task": lambda w: TITLES[w.name][0],
         "weights": lambda w: f"[`{w.name}`]({_card(w, page)})",
     }
     if page == "README.md":
-        known = [w for w in known if TITLES.get(w.name, ("", ""))[1]]
         columns |= {"good for": lambda w: TITLES[w.name][1], "score on test data": _meaning}
     else:
         columns |= {"score on test data": _scores, "parameters": lambda w: f"{w.num_params:,}"}

@@ -19,7 +19,7 @@ DEVICES = ROOT / "benchmarks" / "devices"
 """Reports of ``python -m benchmarks.device``."""
 
 
-def caption(program: str, result: Any, runs: str) -> str:
+def caption(program: str, result: Any, runs: str = "medians of {rounds} runs in turn") -> str:
     """Returns the command, the machine and the clock of a measurement, and the runs that were timed."""
     machine = result.get("machine", result)
     processor = f" on {machine['processor']}" if "processor" in machine else ""
@@ -49,7 +49,7 @@ def speed_summary(page: str) -> str:
         for title, peer in {"other": "fastest peer", "compiled": "fastest compiled peer"}.items():
             columns[f"{task}, fastest {title}"] = lambda c, t=task, peer=peer: f"{fastest_peers(c[t])[peer]:.2f}"
     result = recorded(MEASURED)
-    return f"{table(result['cases'], columns)}\n\n{caption('', result, 'medians of {rounds} runs in turn')}"
+    return f"{table(result['cases'], columns)}\n\n{caption('', result)}"
 
 
 def speed_line(page: str) -> str:
@@ -88,8 +88,7 @@ def _relative_times(name: str, base: str, columns: dict[str, str], page: str) ->
     for task in TASKS:
         for key, title in columns.items():
             cells[f"{title}, {task}"] = lambda case, t=task, key=key: f"{case[t][key] / case[t][base]:.2f}"
-    runs = caption(f".comparisons {name}", result, "medians of {rounds} runs in turn")
-    return f"{table(result['cases'], cells)}\n\n{runs}"
+    return f"{table(result['cases'], cells)}\n\n{caption(f'.comparisons {name}', result)}"
 
 
 norms = partial(_relative_times, "norms", "plain", {"layer": "layer norm", "group": "group norm"})
@@ -102,7 +101,7 @@ def scaling(page: str) -> str:
     """Lists the exponents of time and memory, and the throughput over threads and streams."""
     result = recorded("benchmarks/scaling.json")
     return (
-        f"{report.exponents_table(result)}\n\n{caption(' --scaling', result, 'medians of {rounds} runs in turn')}\n\n"
+        f"{report.exponents_table(result)}\n\n{caption(' --scaling', result)}\n\n"
         "Frames per second of all streams together. A stream is one sequence at a time, in a thread of Python; "
         f"2 × 4 are 2 threads of torch in each of 4 streams.\n\n{report.streams_table(result)}"
     )
@@ -175,8 +174,7 @@ def published_speed(page: str) -> str:
     for task, title in zip(TASKS, ("a forecast, s", "a training step, s"), strict=True):
         columns[title] = lambda r, t=task: f"{r['seconds'][t][r['way']]:.2f}" if r["way"] in r["seconds"][t] else "–"
     columns["memory of the step, MiB"] = "{peak:,.0f}"
-    runs = caption(".published", result, "one sequence in float32, medians of {rounds} runs in turn")
-    return f"{table(rows, columns)}\n\n{runs}"
+    return f"One sequence in float32.\n\n{table(rows, columns)}\n\n{caption('.published', result)}"
 
 
 # ---- devices -----------------------------------------------------------------------------------------------------
