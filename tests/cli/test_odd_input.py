@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from convrnn_zoo.cli.demo import CLASSIFIER
 from convrnn_zoo_command.group import cli
+from tests.interop.conftest import forked_reader  # noqa: F401 - a fixture
 
 RAIN = "convgru_forecaster.rain"
 

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load
 
 import convrnn_zoo
-from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained
+from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, create_model, from_pretrained, push_to_hub
 from tests.helpers.hub.examples import assert_same
 from tests.helpers.hub.faults import Corrupt
 from tests.helpers.hub.records import NAME, carry, hold
@@ -104,3 +104,17 @@ def test_the_command_pins_what_it_pushed(hub, carried):
     pinned = convrnn_zoo.WeightsMetadata.from_json(carried[NAME].file.with_suffix(".json").read_text(encoding="utf-8"))
     commit = hub.store.repos[f"alice/{NAME}"].refs["main"]
     assert pinned == dataclasses.replace(carried[NAME], hub_id=f"alice/{NAME}", hub_commit=commit)
+
+
+def test_a_token_reaches_weights_of_the_zoo_that_are_on_the_hub(hub, carried, monkeypatch):
+    record, expected = carried[NAME], create_model(NAME, pretrained=True)
+    commit = push_to_hub(expected, "bob/private", private=True, token="hf_bob").oid
+    hub.store.repos["bob/private"].commit({"model.safetensors": record.file.read_bytes()})
+    commit = hub.store.repos["bob/private"].refs["main"]
+    record.file.unlink()
+    hold(dataclasses.replace(record, hub_id="bob/private", hub_commit=commit), monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    with pytest.raises(OSError, match="bob/private"):
+        from_pretrained(NAME)
+    assert_same(expected, from_pretrained(NAME, token="hf_bob"))
+    assert "hf_bob" not in repr(vars(from_pretrained(NAME, token="hf_bob")))

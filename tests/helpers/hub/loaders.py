@@ -12,8 +12,8 @@ from tests.helpers.hub.client import PATIENCE
 
 REPO, WEIGHTS = "alice/model", "model.safetensors"
 OURS = {
-    "from_pretrained": lambda repo: from_pretrained(repo),
-    "create_model": lambda repo: convrnn_zoo.create_model(f"hf-hub:{repo}", pretrained=True),
+    "from_pretrained": from_pretrained,
+    "create_model": lambda repo, **options: convrnn_zoo.create_model(f"hf-hub:{repo}", pretrained=True, **options),
 }
 LOADERS = {**OURS, "timm": lambda repo: timm.create_model(f"hf-hub:{repo}", pretrained=True)}
 BIG = {"hidden_channels": 40}  # so that a transfer can be cut in the middle
