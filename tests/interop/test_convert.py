@@ -38,35 +38,20 @@ def test_the_model_around_a_layer_is_the_layer(kind: str, case: str, cell: str, 
     torch.testing.assert_close(model(x)[:, -1], last)
 
 
-NOTHING = [
-    ("another model", lambda d: {"source": "kimmel", "checkpoint": STATES["ndrplz"].state}, WeightsError, "ndrplz"),
-    (
-        "valid padding",
-        lambda d: {"source": "keras", "checkpoint": KERAS / "valid3d.keras"},
-        ValueError,
-        "ResizingConvLSTM",
-    ),
-    (
-        "other gates",
-        lambda d: {"source": "keras", "checkpoint": KERAS / "hard1d.keras"},
-        ValueError,
-        "ActivatedConv1dLSTM",
-    ),
-    (
-        "an unknown option",
-        lambda d: {"source": "ndrplz", "checkpoint": STATES["ndrplz"].state, "bias": 1},
-        TypeError,
-        "bias",
-    ),
-]
+NDRPLZ = STATES["ndrplz"].state
+NOTHING: dict[str, tuple[tuple[str, Any], dict[str, Any], type[Exception], str]] = {
+    "another model": (("kimmel", NDRPLZ), {}, WeightsError, "ndrplz"),
+    "valid padding": (("keras", KERAS / "valid3d.keras"), {}, ValueError, "ResizingConvLSTM"),
+    "other gates": (("keras", KERAS / "hard1d.keras"), {}, ValueError, "ActivatedConv1dLSTM"),
+    "an unknown option": (("ndrplz", NDRPLZ), {"bias": 1}, TypeError, "bias"),
+}
 
 
-@pytest.mark.parametrize(("case", "args", "error", "message"), NOTHING, ids=[c for c, *_ in NOTHING])
-def test_a_failed_conversion_leaves_no_files(
-    case: str, args: Any, error: type[Exception], message: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("case", NOTHING)
+def test_a_failed_conversion_leaves_no_files(case: str, tmp_path: Path) -> None:
+    args, options, error, message = NOTHING[case]
     with pytest.raises(error, match=message):
-        interop.convert(**args(tmp_path), directory=tmp_path / "new" / "out")
+        interop.convert(*args, tmp_path / "new" / "out", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -81,7 +66,7 @@ def test_a_disk_that_fails_on_the_way_leaves_nothing(
 
     monkeypatch.setattr(step, full)
     with pytest.raises(OSError, match="full"):
-        interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "out")
+        interop.convert("ndrplz", NDRPLZ, tmp_path / "out")
     monkeypatch.undo()
     assert not list(tmp_path.iterdir())
 
@@ -90,10 +75,10 @@ def test_a_directory_that_is_there_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="out"):
-        interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "out")
+        interop.convert("ndrplz", NDRPLZ, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
     (tmp_path / "out" / "mine.txt").unlink()
-    interop.convert("ndrplz", STATES["ndrplz"].state, tmp_path / "out")
+    interop.convert("ndrplz", NDRPLZ, tmp_path / "out")
     assert (tmp_path / "out" / "config.json").is_file()
 
 

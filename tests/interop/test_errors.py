@@ -16,6 +16,7 @@ from tests.helpers.interop.examples import STATES
 from tests.helpers.registry import slow_unless
 
 SOURCES = sorted(STATES)
+EVERY = pytest.mark.parametrize("source", slow_unless("rvm".__ne__, SOURCES))  # whose encoder is large
 UNUSED = re.compile(r"sampler\.g\d\.conv_1x1\.")  # of DGMR's original code, which are dropped
 
 
@@ -27,7 +28,7 @@ def kinds(state: dict[str, Tensor]) -> list[str]:
 
 
 ALL = [(source, key) for source in SOURCES for key in kinds(STATES[source].state)]
-ENTRIES = slow_unless(lambda entry: entry in ALL[::4] and entry[0] != "rvm", ALL)  # whose encoder is large
+ENTRIES = slow_unless(lambda entry: entry in ALL[::4] and entry[0] != "rvm", ALL)
 
 
 def load(source: str, state: Any) -> nn.Module:
@@ -81,7 +82,7 @@ def test_rows_that_no_gates_share_are_listed() -> None:
         load("torch", state)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@EVERY
 def test_integers_nan_and_further_entries_are_not_weights(source: str) -> None:
     state = STATES[source].state
     key = next(iter(state))
@@ -106,7 +107,7 @@ def test_a_checkpoint_of_no_source_is_listed(source: str) -> None:
     assert "looks like" not in str(e.value)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@EVERY
 def test_auto_recognises_the_source(source: str, caplog: pytest.LogCaptureFixture) -> None:
     state, options = STATES[source]
     result = interop.recognise(state)
@@ -117,7 +118,7 @@ def test_auto_recognises_the_source(source: str, caplog: pytest.LogCaptureFixtur
     assert f"read as {source}: {result.reason}" in caplog.text
 
 
-@pytest.mark.parametrize("source", sorted(set(SOURCES) - {"keras"}))
+@pytest.mark.parametrize("source", slow_unless("rvm".__ne__, sorted(set(SOURCES) - {"keras"})))
 def test_a_layer_inside_a_larger_model_is_found_by_its_prefix(source: str) -> None:
     state, options = STATES[source]
     larger = {f"encoder.rnn.{k}": v for k, v in state.items()} | {"head.weight": torch.zeros(2, 2)}

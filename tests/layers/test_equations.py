@@ -61,7 +61,10 @@ def test_peepholes(cls: type, peephole: str) -> None:
     x, h, c = random_maps(cell, 2), random_maps(cell, 3), random_maps(cell, 3)
 
     def look(weight: Tensor, state: Tensor) -> Tensor:
-        return weight * state if peephole == "channel" else convolution(weight)(state)
+        if peephole == "conv":
+            return convolution(weight)(state)
+        assert weight.shape == (3, *(1,) * cls.ndim)
+        return weight * state
 
     gates = convolution(cell.weight_ih, cell.bias_ih)(x) + convolution(cell.weight_hh, cell.bias_hh)(h)
     i, f, g, o = gates.chunk(4, dim=1)
@@ -70,12 +73,6 @@ def test_peepholes(cls: type, peephole: str) -> None:
     c_next = f * c + i * torch.tanh(g)
     o = torch.sigmoid(o + look(cell.weight_po, c_next))  # the output gate sees the new state
     assert_close(cell(x, (h, c)), (o * torch.tanh(c_next), c_next), 1e-12)
-
-
-@pytest.mark.parametrize("cls", named("PeepholeLSTM"), ids=case_id)
-def test_channel_peepholes_have_one_weight_per_channel(cls: type) -> None:
-    cell = cls(2, 3, 3, peephole="channel")
-    assert {cell.weight_pi.shape, cell.weight_pf.shape, cell.weight_po.shape} == {(3, *(1,) * cls.ndim)}
 
 
 @pytest.mark.parametrize("circular", [0, 1])

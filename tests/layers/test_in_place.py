@@ -23,11 +23,11 @@ from convrnn_zoo.layers._fused import Buffers, convolve_inputs, fused_convs
 from convrnn_zoo.layers._run import DirectionWeights, Maps
 from convrnn_zoo.layers.gru import GRUEquations
 from convrnn_zoo.layers.rnn import RNNInPlace
-from convrnn_zoo.layers.variants import Conv2dLeakyGRU
+from convrnn_zoo.layers.variants import Conv2dLeakyGRU, Conv2dReLUGRU
 from tests.helpers.layers.comparison import VARIANTS, assert_same, outcomes
 from tests.helpers.layers.oracles import SEQUENCES, case_id, space
 
-WRITTEN = [*VARIANTS, (Conv2dLeakyGRU, {})]
+WRITTEN = [*VARIANTS, (Conv2dLeakyGRU, {}), (Conv2dReLUGRU, {})]
 
 
 @pytest.mark.parametrize("n", [3, 2], ids=["all", "some of the batch"])

@@ -9,14 +9,6 @@ from torch import Tensor
 from convrnn_zoo.layers._run import fold, run_loop
 
 
-def test_running_sum() -> None:
-    assert run_loop(lambda x, s: (s[0] + x,), [1, 2, 3], (10,)) == ([11, 13, 16], (16,))
-
-
-def test_reversed_outputs_stay_in_the_order_of_the_inputs() -> None:
-    assert run_loop(lambda x, s: (s[0] + x,), [1, 2, 3], (10,), reverse=True) == ([16, 15, 13], (16,))
-
-
 def test_order_of_time() -> None:
     def spell(x: str, s: tuple[str]) -> tuple[str]:
         return (s[0] + x,)

@@ -32,28 +32,6 @@ def test_rafts_small_gru():
     assert_agree(rnn(values["x.input"], values["x.h0"][None])[0], values["y.h"])
 
 
-# ---- one bias, and a ReLU -------------------------------------------------------------------------------------------
-
-
-class ByAutograd(Conv2dReLUGRU):
-    in_place = None
-
-
-@pytest.mark.parametrize("recompute", [False, True])
-def test_the_relu_gru_in_place_agrees_with_its_equations(recompute):
-    fast, plain = Conv2dReLUGRU(2, 3, 3, dtype=torch.float64), ByAutograd(2, 3, 3, dtype=torch.float64)
-    assert fast.in_place is not None
-    plain.load_state_dict(fast.state_dict())
-    fast.grad_checkpointing = plain.grad_checkpointing = recompute
-    x = torch.randn(5, 2, 2, 5, 6, dtype=torch.float64)
-    h = torch.randn(1, 2, 3, 5, 6, dtype=torch.float64)
-    for layer in (fast, plain):
-        layer(x, h)[0].square().sum().backward()
-    torch.testing.assert_close(fast(x, h)[0], plain(x, h)[0])
-    for a, b in zip(fast.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad)
-
-
 def test_the_relu_gru_has_no_other_reset():
     with pytest.raises(ValueError, match=r"reset_after.* True"):
         Conv2dReLUGRU(1, 2, 3, reset_after=True)

@@ -1,7 +1,6 @@
 """Learned initial states, zoneout and variational dropout, compared with their definitions step by step."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -177,47 +176,24 @@ def test_one_mask_of_the_weights_for_all_steps_of_a_sequence(cls: type, options:
 
 
 # ---- all three -------------------------------------------------------------------------------------------------
-ALL: dict[str, Any] = {"learn_initial_state": True, "zoneout": 0.3, "variational_dropout": (0.4, 0.4)}
-
-
-def all_options(cls: type, options: dict) -> dict[str, Any]:
-    can_mask = not cls.is_linear and options.get("reset_after", True)
-    return {**options, **ALL, "variational_dropout": 0.4 if can_mask else (0.4, 0.0)}
-
-
-def seeded(rnn: nn.Module) -> tuple[Callable[..., Any], list[Tensor]]:
-    """A function of input and parameters whose masks are the same at every call."""
-    names, parameters = zip(*rnn.named_parameters(), strict=True)
-
-    def function(x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        torch.manual_seed(1)
-        return tuple(tensors(functional_call(rnn, dict(zip(names, parameters, strict=True)), (x,))))
-
-    return function, list(parameters)
-
-
-def check_gradients(cls: type, options: dict, zoneout: float, checkpointed: bool) -> bool:
-    rnn = cls(
-        1,
-        2,
-        (1,) * (cls.ndim - 1) + (2,),
-        bidirectional=True,
-        dtype=torch.float64,
-        **{**all_options(cls, options), "zoneout": zoneout},
-    )
-    rnn.grad_checkpointing = checkpointed
-    fill(rnn)
-    function, parameters = seeded(rnn)
-    x = torch.randn(2, 2, 1, *(1,) * (cls.ndim - 1), 2, dtype=torch.float64, requires_grad=True)
-    return torch.autograd.gradcheck(function, (x, *parameters))
-
-
 @pytest.mark.parametrize("zoneout", [0.0, pytest.param(0.3, marks=pytest.mark.slow)], ids=["fused", "step by step"])
 @pytest.mark.parametrize(
     ("cls", "options"), slow_unless((Conv2dGRU, {"reset_after": True}).__eq__, over_variants(SEQUENCES)), ids=case_id
 )
 def test_gradients(cls: type, options: dict, zoneout: float) -> None:
-    assert check_gradients(cls, options, zoneout, checkpointed=False)
+    can_mask = not cls.is_linear and options.get("reset_after", True)
+    drawn = {"zoneout": zoneout, "variational_dropout": 0.4 if can_mask else (0.4, 0.0), "learn_initial_state": True}
+    kernel_size = (1,) * (cls.ndim - 1) + (2,)
+    rnn = cls(1, 2, kernel_size, bidirectional=True, dtype=torch.float64, **options, **drawn)
+    fill(rnn)
+    names, parameters = zip(*rnn.named_parameters(), strict=True)
+
+    def seeded(x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(1)  # the masks are the same at every call
+        return tuple(tensors(functional_call(rnn, dict(zip(names, parameters, strict=True)), (x,))))
+
+    x = torch.randn(2, 2, 1, *(1,) * (cls.ndim - 1), 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(seeded, (x, *parameters), fast_mode=True)
 
 
 @pytest.mark.parametrize(

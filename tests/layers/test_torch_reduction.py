@@ -105,14 +105,3 @@ def test_cells(ours: type, theirs: type) -> None:
         check_equal(ours(2, 3, 1, **chosen), theirs(2, 3, **chosen), x, hx, lambda v: v, lambda v: v)
 
     holds()
-
-
-@pytest.mark.parametrize(("ours", "theirs"), in_torch(SEQUENCES), ids=case_id)
-def test_an_empty_batch_gives_an_empty_output(ours: type, theirs: type) -> None:
-    x = torch.randn(4, 0, 2)
-    expected = tensors(theirs(2, 3, num_layers=2, bidirectional=True)(x))
-    pixel = (1,) * ours.ndim
-    shapes = [(*v.shape, *pixel) for v in expected]
-    for mode in ("zeros", "reflect", "replicate", "circular"):
-        module = ours(2, 3, 1, padding_mode=mode, num_layers=2, bidirectional=True)
-        assert [tuple(v.shape) for v in tensors(module(x.reshape(*x.shape, *pixel)))] == shapes

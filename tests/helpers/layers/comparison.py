@@ -107,27 +107,31 @@ def assert_same(ours: Outcome, oracle: Outcome, tolerance: float) -> None:
 
 
 @st.composite
-def built(draw: st.DrawFn, cls: type, dtype: torch.dtype = torch.float64) -> ConvRNNBase:
-    """A layer of this class with any of its options."""
+def built(draw: st.DrawFn, cls: type, by_layer: bool = False) -> ConvRNNBase:
+    """A layer of this class with any of its options, with `by_layer` also with a width and a kernel for each layer."""
     torch.manual_seed(0)  # only the example determines the numbers, so that a failure can be shrunk
-    mode = st.sampled_from(["zeros", "zeros", "circular", "reflect"])
+    mode = st.sampled_from(["zeros", "zeros", "circular", "reflect", "replicate"])
     padding_mode = draw(st.just("zeros") | mode | st.tuples(*[mode] * cls.ndim))
-    groups = draw(st.sampled_from([1, 1, 1, 2]))
+    groups, num_layers = draw(st.sampled_from([1, 1, 1, 2])), draw(st.integers(1, 2 + by_layer))
+    width = st.integers(1, 3).map(lambda n: n * groups)
     kernel = st.tuples(*[st.sampled_from([1, 2, 3, 3, 3])] * cls.ndim)
-    per_axis = st.sampled_from([1, 1, 2])
+    widths, kernels = (
+        one | st.lists(one, min_size=num_layers, max_size=num_layers) if by_layer else one for one in (width, kernel)
+    )
+    per_axis = st.sampled_from([1, 1, 2]) | st.tuples(*[st.integers(1, 2)] * cls.ndim)
     return cls(
-        in_channels=draw(st.integers(1, 3)) * groups,
-        out_channels=draw(st.integers(1, 3)) * groups,
-        kernel_size=draw(kernel),
-        num_layers=draw(st.integers(1, 2)),
+        in_channels=draw(width),
+        out_channels=draw(widths),
+        kernel_size=draw(kernels),
+        num_layers=num_layers,
         bias=draw(st.booleans()),
         bidirectional=draw(st.booleans()),
         stride=draw(per_axis) if padding_mode == "zeros" else 1,
         dilation=draw(per_axis),
         groups=groups,
-        hidden_kernel_size=None if cls.is_linear else draw(st.none() | kernel),
+        hidden_kernel_size=None if cls.is_linear else draw(st.none() | kernels),
         padding_mode=padding_mode,
-        dtype=dtype,
+        dtype=torch.float64,
         **{option: draw(st.sampled_from(values)) for option, values in cls.options.items()},
     )
 
