@@ -97,9 +97,12 @@ def _parameters(model: torch.nn.Module) -> int:
 
 
 @cache
-def _forecasters() -> tuple[tuple[str, Any], ...]:
-    built = ((name, create_model(name, device="meta").eval()) for name in sorted(entry_points()))
-    return tuple((name, model) for name, model in built if isinstance(model, Forecaster))
+def _models() -> dict[str, Any]:
+    return {name: create_model(name, device="meta").eval() for name in sorted(entry_points())}
+
+
+def _forecasters() -> list[tuple[str, Any]]:
+    return [(name, model) for name, model in _models().items() if isinstance(model, Forecaster)]
 
 
 def _a_frame_more(model: Any) -> float:
@@ -129,8 +132,10 @@ def entries(page: str) -> str:
 
 def networks(page: str) -> str:
     """Writes one section per video or dense model from its docstring."""
-    models = {name: create_model(name, device="meta") for name in entry_points()}
-    return _entries(n for n, m in models.items() if type(m) is not ConvRNNModel and not isinstance(m, Forecaster))
+    models = _models()
+    return _entries(
+        n for n in entry_points() if not (isinstance(models[n], Forecaster) or type(models[n]) is ConvRNNModel)
+    )
 
 
 def _entries(names: Iterable[str]) -> str:
@@ -318,8 +323,7 @@ sources = partial(
 def exports(page: str) -> str:
     """Lists the export formats of all names, or the reason why there is none."""
     rows: dict[tuple[str, ...], list[str]] = {}
-    for name in list_models():
-        model: Any = create_model(name, device="meta")
+    for name, model in _models().items():
         kind = type(model).__name__
         if isinstance(model, ConvRNNModel):
             kind = re.sub(r"[123]d(_bi)?_\dlayer", r"{1,2,3}d\1_{1,2,3}layer", name)
