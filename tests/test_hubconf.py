@@ -21,6 +21,7 @@ def test_load_from_the_checkout_builds_what_create_model_does():
     assert model(torch.randn(1, 2, 3, 4, 4)).shape == (1, 2, 128, 4, 4)
 
 
+@pytest.mark.sampled("record")
 @pytest.mark.parametrize("record", convrnn_zoo.WEIGHTS.values(), ids=lambda r: r.name)
 def test_pretrained_weights_come_through_torch_hub(record):
     tag = record.name.partition(".")[2]

@@ -60,7 +60,7 @@ def test_learned_initial_states_have_no_weight_decay(name):
 lengths_of_batches = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(lengths_of_batches, st.sampled_from(sorted(POOLS)), st.booleans(), st.sampled_from(KINDS))
 def test_pools_never_read_padding(lengths, pool, bidirectional, kind):
     torch.manual_seed(0)

@@ -43,7 +43,7 @@ def actual(model, x, **kwargs):
 
 
 @EVERY
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_any_length_horizon_size_and_channels(name, data):
     size = st.integers(1, 3)
@@ -167,9 +167,9 @@ def test_device_and_dtype_place_every_tensor(name):
     tensors = [*model.parameters(), *model.buffers()]
     assert all(t.is_meta and t.dtype in (torch.float64, torch.int64) for t in tensors)
     assert {t.dtype for t in model.parameters()} == {torch.float64}
-    out = model(frames(model, device="meta", dtype=torch.float64), horizon=2)
+    out = model(frames(model, steps=2, device="meta", dtype=torch.float64), horizon=1)
     assert out.is_meta
-    assert out.shape == (1, 2, 1, model.reduction, model.reduction)
+    assert out.shape == (1, 1, 1, model.reduction, model.reduction)
 
 
 @EVERY

@@ -135,12 +135,14 @@ def test_probabilities_fall_with_the_threshold_and_widen_with_the_lead_time(mode
     assert doubt[-1] > doubt[0]
 
 
-def test_a_forecast_holds_the_probabilities_of_one_lead_time_at_once(model, frames, monkeypatch):
-    held, rates = [], Exceedance.rates
+def test_a_forecast_holds_features_and_probabilities_of_one_lead_time_at_once(model, frames, monkeypatch):
+    held, sizes, rates = [], [], Exceedance.rates
     expected = model(frames[None, :, None], 5)[0, :, 0]
     monkeypatch.setattr(Exceedance, "rates", lambda part: held.append(part.logits.shape[1]) or rates(part))
+    handle = model.forecaster.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
     torch.testing.assert_close(model.forecast(frames, 5), expected)
-    assert held == [1] * 5
+    handle.remove()
+    assert held == sizes == [1] * 5
     monkeypatch.setattr(model, "chunk_size", 2)
     torch.testing.assert_close(model.forecast(frames, 5), expected)
     assert held[5:] == [2, 2, 1]
@@ -155,16 +157,6 @@ def test_a_forecast_frame_by_frame_equals_one_of_all_frames_at_once(model, frame
         torch.testing.assert_close(model.exceedance(x, 6).logits, together.detach())
         monkeypatch.setattr(model, "chunk_size", None)
         torch.testing.assert_close(model.exceedance(x, 6).logits, together.detach())
-
-
-def test_a_forecast_holds_the_features_of_one_lead_time_at_once(model, frames):
-    sizes = []
-    handle = model.forecaster.register_forward_hook(lambda _module, inputs, _output: sizes.append(len(inputs[0])))
-    try:
-        model.forecast(frames, 5)
-    finally:
-        handle.remove()
-    assert sizes == [1] * 5
 
 
 def test_only_pixels_missing_in_the_last_frame_are_nan(model, frames):
@@ -344,18 +336,15 @@ def test_decided_rain_exceeds_its_thresholds_in_half_precision():
 
 
 def test_autocast_changes_a_forecast_little(model, frames):
-    expected = (
-        model.forecast(frames, 3),
-        model.probabilities(frames, [0.5], 3),
-        model.forecast(frames, 3, members=2, seed=0),
+    calls = (
+        lambda: model.forecast(frames, 3),
+        lambda: model.probabilities(frames, [0.5], 3),
+        lambda: model.forecast(frames, 3, members=2, seed=0),
     )
-    with torch.autocast("cpu", torch.bfloat16):
-        actual = (
-            model.forecast(frames, 3),
-            model.probabilities(frames, [0.5], 3),
-            model.forecast(frames, 3, members=2, seed=0),
-        )
-    for x, y in zip(actual, expected, strict=True):
+    for call in calls:
+        y = call()
+        with torch.autocast("cpu", torch.bfloat16):
+            x = call()
         assert x.dtype == y.dtype == torch.float32
         assert (x - y).abs().mean() < 0.02 * y.mean()
 
