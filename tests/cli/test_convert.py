@@ -2,16 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
-from click.testing import CliRunner
 from safetensors.torch import save_file
 
 import convrnn_zoo
 from convrnn_zoo import interop
-from convrnn_zoo_command.group import cli
+from tests.helpers.command_line import run
 from tests.helpers.interop.examples import STATES
 from tests.helpers.interop.recorded import assert_identical
 
@@ -42,10 +40,6 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return {source: tmp_path / f"{source}.safetensors" for source in STATES}
 
 
-def run(*args: object) -> Any:
-    return CliRunner().invoke(cli, [str(a) for a in args])
-
-
 def settings(source: str) -> list[str]:
     return [part for k, v in STATES[source].options.items() for part in ("--set", f"{k}={v}")]
 
@@ -58,11 +52,10 @@ def test_the_command_writes_a_directory_that_every_loader_reads(
 ) -> None:
     out = tmp_path / "new" / "mine"
     name = source if asked == "named" else "auto"
-    result = run("convert", name, files[source], "-o", out, "--name", "My model", *settings(source))
-    assert result.exit_code == 0, result.output
+    text = run("convert", name, files[source], "-o", out, "--name", "My model", *settings(source))
     architecture = ARCHITECTURES[source]
-    assert architecture in result.output
-    assert f"source: {source}" in result.output
+    assert architecture in text
+    assert f"source: {source}" in text
     assert sorted(p.name for p in out.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert [p.name for p in out.parent.iterdir()] == ["mine"]
 
@@ -84,18 +77,11 @@ def test_the_command_writes_a_directory_that_every_loader_reads(
 
 
 def test_the_command_reports_errors_in_one_line(files: dict[str, Path], tmp_path: Path) -> None:
-    result = run("convert", "kimmel", files["ndrplz"], "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "ndrplz" in result.output
-    result = run("convert", "openstl", files["openstl"], "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "patch_size" in result.output
-    result = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", "--set", "stride=2")
-    assert result.exit_code == 1
-    assert "stride" in result.output
-    result = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", "--set", "batch_first")
-    assert result.exit_code == 2
-    assert "KEY=VALUE" in result.output
+    out = ("-o", tmp_path / "out")
+    assert "ndrplz" in run("convert", "kimmel", files["ndrplz"], *out, code=1)
+    assert "patch_size" in run("convert", "openstl", files["openstl"], *out, code=1)
+    assert "stride" in run("convert", "ndrplz", files["ndrplz"], *out, "--set", "stride=2", code=1)
+    assert "KEY=VALUE" in run("convert", "ndrplz", files["ndrplz"], *out, "--set", "batch_first", code=2)
     assert not (tmp_path / "out").exists()
 
 
@@ -104,7 +90,6 @@ def test_options_that_are_arguments_or_set_twice_are_errors(
     options: list[str], files: dict[str, Path], tmp_path: Path
 ) -> None:
     arguments = [part for option in options for part in ("--set", option)]
-    done = run("convert", "torch", files["torch"], "-o", tmp_path / "out", *arguments)
-    assert done.exit_code == 2
-    assert options[0].partition("=")[0] in done.output
+    text = run("convert", "torch", files["torch"], "-o", tmp_path / "out", *arguments, code=2)
+    assert options[0].partition("=")[0] in text
     assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from convrnn_zoo import _extras
+from convrnn_zoo.cli._text import spell_options
 from convrnn_zoo_command import group as _group
 from convrnn_zoo_command import main
 from tests.helpers.command_line import run
@@ -93,3 +94,19 @@ def test_a_device_that_cannot_be_used_is_a_usage_error(command, device):
     text = run(*command, "--device", device, code=2)
     assert "--device" in text
     assert device in text
+
+
+@pytest.mark.parametrize(
+    ("message", "spelled"),
+    [
+        ("pass seed=1", "pass --seed 1"),
+        ("pass seed='a/b', or none", "pass --seed a/b, or none"),
+        ("runs/seed=1/x.npy is damaged", None),
+        ("seed=1/x.npy is damaged", None),
+        ("runs\\seed=1.npy is damaged", None),
+        ("seed=1\\x.npy is damaged", None),
+    ],
+)
+def test_arguments_are_spelled_as_options_and_paths_are_kept(message, spelled):
+    command = click.Command("train", params=[click.Option(["--seed"])])
+    assert spell_options(message, command) == (spelled or message)

@@ -78,19 +78,6 @@ def test_an_invalid_file_is_an_error_of_one_line_that_names_it(name, tmp_path):
     assert "Traceback" not in text
 
 
-def test_labels_with_terminal_escapes_are_rejected(recording, tmp_path):
-    save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
-    config = tmp_path / "run" / "config.json"
-    text = config.read_text(encoding="utf-8")
-    raw = json.loads(text)
-    raw.pop("metadata")
-    raw["label_names"] = [f"\x1b[31m{name}" for name in raw["label_names"]]
-    config.write_text(json.dumps(raw), encoding="utf-8")
-    text = run("predict", tmp_path / "run", recording, code=1)
-    assert "control characters" in text
-    assert "\x1b" not in text
-
-
 def test_a_config_is_not_overwritten_under_another_form_of_its_address(recording, tmp_path):
     save_pretrained(create_model(NAME, pretrained=True), tmp_path / "run")
     name = f"local-dir:{tmp_path / 'run'}"

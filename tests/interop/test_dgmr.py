@@ -8,10 +8,6 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import WeightsError, create_model, interop
-from convrnn_zoo.interop._checkpoint import ForeignCheckpoint
-from convrnn_zoo.interop._key_map import Entries, gather
-from convrnn_zoo.interop.dgmr import divide_by_norms, key_maps
-from convrnn_zoo.layers.variants import Conv2dReLUGRU
 from tests.helpers.interop import dgmr_states
 from tests.helpers.interop.recorded import assert_agree, recorded
 
@@ -43,17 +39,6 @@ def test_the_forecast_is_that_of_the_original() -> None:
     latent = values["x.latent"].expand(2, -1, -1, -1)
     forecast = model.sampler(latent, [values[f"x.scale{i}"] for i in (1, 2, 3, 4)], 3)
     assert_agree(forecast.transpose(0, 1), values["y.forecast"])
-
-
-def test_the_gru_is_that_of_the_original() -> None:
-    known, layer, end = recorded("dgmr_convgru"), Conv2dReLUGRU(6, 5, 3), "parametrizations.weight.original"
-    state = {f"sampler.convGRU1.{key}": value for key, value in known.state.items()}
-    entries = Entries(ForeignCheckpoint(state, "the recording"), "dgmr")
-    divide_by_norms(entries, end)
-    shapes = {f"sampler.grus.0.{key}": tuple(value.shape) for key, value in layer.state_dict().items()}
-    maps = [m for key in shapes if "_hh" not in key for m in key_maps(key, end)]
-    layer.load_state_dict({key.rpartition(".")[2]: value for key, value in gather(entries, maps, shapes).items()})
-    assert_agree(layer(known.values["x.input"], known.values["x.h0"][None])[0], known.values["y.out"])
 
 
 def same(a: Any, b: Any) -> bool:

@@ -43,14 +43,6 @@ def test_the_forecast_equals_that_of_the_model(model, images):
     np.testing.assert_array_equal(nowcast_method(model)(images[:4], [1, 3]), forecast[[0, 2]])
 
 
-def test_masked_pixels_are_nan_in_the_forecast(model, images):
-    masked = np.ma.masked_array(images[:4], mask=False)
-    masked[:, :5] = np.ma.masked
-    forecast = nowcast_method(model)(masked, 2)
-    assert np.isnan(forecast[:, :5]).all()
-    assert np.isfinite(forecast[:, 5:]).all()
-
-
 def test_values_under_a_mask_are_never_read(model, images):
     masked = np.ma.masked_array(images[:4].astype("float32"), mask=False)
     masked[:, :5] = -9999

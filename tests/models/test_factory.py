@@ -1,11 +1,11 @@
-"""create_model and from_pretrained: modes, misspelt names and arguments, and no effect on other threads."""
+"""create_model and from_pretrained: modes, misspelt names and arguments."""
 
 import pytest
 import timm
 import torch
 
 import convrnn_zoo
-from convrnn_zoo import WEIGHTS, create_model, from_pretrained, save_pretrained
+from convrnn_zoo import create_model, from_pretrained, save_pretrained
 from convrnn_zoo.layers import Conv1dGRU
 
 SMALL = {"hidden_channels": 2, "num_classes": 2, "in_chans": 1}
@@ -93,11 +93,3 @@ def test_a_bug_in_a_network_is_not_reported_as_an_unknown_argument(monkeypatch):
     with pytest.raises(TypeError) as caught:
         create_model("convgru1d_1layer")
     assert str(caught.value) == "unsupported operand type(s) for +: 'int' and 'str'"
-
-
-# ---- threads ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", [VOWELS, RAIN])
-def test_a_repeated_load_gives_the_metadata_of_the_weights(name):
-    assert from_pretrained(name).metadata == WEIGHTS[name]

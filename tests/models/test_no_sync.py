@@ -18,7 +18,7 @@ import convrnn_zoo
 from tests.helpers.registry import slow_unless, without_known_inputs
 
 NAMES = convrnn_zoo.list_models()
-QUICK = ("convgru2d_bi_2layer", "minconvlstm1d_1layer", "utae_convgru", "utae_uconvlstm", "convlstm_forecaster", "prednet")
+QUICK = ("convgru2d_bi_2layer", "minconvlstm1d_1layer", "utae_convgru", "utae_uconvlstm", "convlstm_forecaster", "mau")
 
 
 class NoCopy(TorchDispatchMode):

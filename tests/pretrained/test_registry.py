@@ -79,10 +79,7 @@ def test_list_models_lists_what_timm_lists(call):
     assert bool(listed) == (call != {"filter": ("nothing",)})
 
 
-def test_a_name_that_is_not_there_suggests_one_that_is():
-    for name in ("convlstm2d_2layers", "ConvLSTM2d_2layer", "convlstm2d_2layers.rain"):
-        with pytest.raises(ValueError, match=r"mean convlstm2d_2layer\b"):
-            convrnn_zoo.create_model(name)
+def test_a_name_of_timm_is_none_of_the_zoo():
     with pytest.raises(ValueError, match="efficientnet_b0"):
         convrnn_zoo.create_model("efficientnet_b0")
 

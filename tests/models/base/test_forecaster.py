@@ -209,7 +209,9 @@ KINDS = {(type(m), *{type(part) for part in m.modules() if hasattr(part, "gates"
 """One name of each network that consists of the same parts."""
 
 
-def check_compiled(name, backend):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", slow_unless("convgru_forecaster".__eq__, sorted(KINDS.values())))
+def test_is_one_graph_forward_and_back(name):
     torch.compiler.reset()
     normed = any(isinstance(m, nn.BatchNorm2d) for m in FULL[name].modules())
     kind = torch.float64 if normed else torch.float32  # statistics of few values magnify rounding
@@ -217,13 +219,7 @@ def check_compiled(name, backend):
     x = frames(model, steps=2, dtype=kind)
     noise = drawn(model, x, 2)
     expected = actual(model, x, horizon=2, **noise)
-    compiled = torch.compile(lambda x: actual(model, x, horizon=2, **noise), fullgraph=True, backend=backend)
+    compiled = torch.compile(lambda x: actual(model, x, horizon=2, **noise), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-5)
     sum(t.square().sum() for t in compiled(x)).backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", slow_unless("convgru_forecaster".__eq__, sorted(KINDS.values())))
-def test_is_one_graph_forward_and_back(name):
-    check_compiled(name, "aot_eager")
