@@ -91,9 +91,7 @@ class SelectionFields:
         (), description="maps ``(H, W)`` without time that the model also reads, such as elevation."
     )
     future: tuple[str | DataVariable, ...] = field(
-        (),
-        description="variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` whose values are also known at the times to "
-        "forecast.",
+        (), description="variables ``(T, H, W)``, ``(H, W)`` or ``(T,)`` that are known at the times to forecast."
     )
     sel: Mapping[str, Any] = field(
         factory=dict,
@@ -144,9 +142,7 @@ class ReadOptions(SelectionFields):
     def __post_init__(self) -> None:
         relation = tuple(self.rain_relation)
         if len(relation) != 2 or not all(math.isfinite(c) and c > 0 for c in relation):
-            raise ValueError(
-                f"rain_relation (--rain-relation) must be a and b of Z = a R^b, both above 0, got {relation}"
-            )
+            raise ValueError(f"rain_relation (--rain-relation) must be a and b of Z = a R^b, above 0, got {relation}")
         check.positive_int("coarsen", self.coarsen)
 
     @property
@@ -322,8 +318,7 @@ def _check_equal(data: xr.Dataset, i: int, name: Any, other: Any) -> None:
             date = str(data["time"].values[i])[:19]
             if name == other:
                 raise FileError(f"{name} has two frames of {label} at {date}, which differ; remove one of them")
-            files = f"{name} and {other}"
-            raise FileError(f"{files} have different values of {label} at {date}; pass the files of one series")
+            raise FileError(f"{name} and {other} have different values of {label} at {date}; pass files of one series")
 
 
 # ---- variables -----------------------------------------------------------------------------------------------------
@@ -380,8 +375,7 @@ def check_roles(shapes: Mapping[str, tuple[Any, ...]], options: ReadOptions) -> 
         for v in getattr(options, role):
             if len(shape) != 3 or 0 in shape or shapes[v.name] not in allowed:
                 expected = f"{v.name} {axes}, with the sizes of {first} {shape}"
-                hint = f"select a part with data.sel, or correct data.{role}"
-                raise ValueError(f"expected {expected}; got {shapes[v.name]}; {hint}")
+                raise ValueError(f"expected {expected}; got {shapes[v.name]}; set data.sel, or correct data.{role}")
 
 
 class _Opened(dict[int, Any]):

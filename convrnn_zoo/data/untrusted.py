@@ -81,10 +81,8 @@ SHUFFLE, CHECKSUM = 2, 3
 def check_hdf5(path: Path, kind: str = "HDF5 file") -> None:
     """Checks all links and datasets of an HDF5 or NetCDF-4 file. Error messages name its `kind`.
 
-    Raises:
-        FileError: values are stored in another file, a filter is not supported, a dataset has more than one compressor
-            or lists of variable length, or a chunk needs more than 1 GiB.
-        ImportError: a filter is not installed.
+    Raises FileError if values are stored in another file, a filter is not supported, a dataset has more than one
+    compressor or lists of variable length, or a chunk needs more than 1 GiB; ImportError if a filter is not installed.
     """
     h5py = need("h5py", "netcdf")
     with reading(path, kind), CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:

@@ -229,13 +229,9 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
         raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
     settings = find_recipe(model, recipe)
     if model.metadata is None or settings is None:
-        raise ValueError(
-            f"{name} has no metadata with its data and recipe; forecast with from_pretrained({name!r}).forecast"
-        )
+        raise ValueError(f"{name} has no metadata of data and recipe; forecast with from_pretrained({name!r}).forecast")
     if not isinstance(settings, ForecasterRecipe):
         raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
     if settings.weights != model.metadata.name:
-        raise ValueError(
-            f"the recipe trains {settings.weights}, and these weights are {model.metadata.name}; pass theirs"
-        )
+        raise ValueError(f"the recipe trains {settings.weights}, these weights are {model.metadata.name}; pass theirs")
     return Trained(model.eval(), settings, model.metadata)

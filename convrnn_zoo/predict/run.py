@@ -17,13 +17,7 @@ from ..data.datasets.frame_dataset import check_values
 from ..data.frames import read_variables
 from ..data.readers import open_files
 from ..models import EnsembleForecaster, Forecaster
-from ..models.base.forecasting import (
-    ForecastWarning,
-    choose_horizon,
-    choose_scales,
-    describe_pixels,
-    trained_pixel_km,
-)
+from ..models.base.forecasting import ForecastWarning, choose_horizon, choose_scales, describe_pixels, trained_pixel_km
 from ..values.labels.forecast import describe_conversions
 from ..values.labels.form import is_labelled
 from ..values.preprocessing import Preprocessing

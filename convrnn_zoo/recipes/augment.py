@@ -44,9 +44,7 @@ class Augment:
         "probability 0.5. Directions, such as those of wind, keep their values.",
     )
     scale: float = field(
-        0.0,
-        ge=0,
-        description="standard deviation of the natural logarithm of a random factor of all values of a sequence.",
+        0.0, ge=0, description="standard deviation of the natural logarithm of a random factor of a sequence's values."
     )
     stretch: float = field(
         0.0, ge=0, le=0.9, description="the recording becomes longer or shorter by at most this fraction of its length."

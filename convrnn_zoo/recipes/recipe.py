@@ -84,10 +84,8 @@ SCHEDULE_NAMES = ("one_cycle", "one_cycle_momentum", *SCHEDULE_ARGS)
 
 def list_optimizers() -> list[str]:
     """Returns the names of optimizers: ``"muon"`` and those of timm that need no second derivatives."""
-    names = [
-        name for name in map(str, timm.optim.list_optimizers()) if not timm.optim.get_optimizer_info(name).second_order
-    ]
-    return sorted({"muon", *names})
+    names = map(str, timm.optim.list_optimizers())
+    return sorted({"muon", *(n for n in names if not timm.optim.get_optimizer_info(n).second_order)})
 
 
 @contextmanager
@@ -141,10 +139,7 @@ class Recipe:
         description="weights to fine-tune: a name of the zoo, a directory, a metadata file or an address of the Hub.",
     )
     layer_decay: float = field(
-        1.0,
-        gt=0,
-        le=1,
-        description="factor that multiplies the learning rate for each layer towards the input; 1 has no effect.",
+        1.0, gt=0, le=1, description="factor of the learning rate for each layer towards the input; 1 has no effect."
     )
     freeze_steps: int = field(
         0,
@@ -159,9 +154,7 @@ class Recipe:
         factory=dict, description="further arguments of the optimizer, such as ``{momentum = 0.9}``."
     )
     weight_decay: float | None = field(
-        None,
-        ge=0,
-        description="weight decay of the optimizer; by default 0.1 for the kernels of ``muon``, and 0 for others.",
+        None, ge=0, description="weight decay of the optimizer; by default 0.1 for kernels of ``muon``, 0 for others."
     )
     schedule: str = field(
         "one_cycle",
@@ -217,15 +210,10 @@ class Recipe:
     compile: bool = field(False, description="whether to compile the model with ``torch.compile``.")
     sync_bn: bool = field(False, description="whether several processes share the statistics of batch norms.")
     workers: int = field(
-        0,
-        ge=0,
-        le=1024,
-        description="number of processes that read batches ahead; 0 reads each batch when it is needed.",
+        0, ge=0, le=1024, description="number of processes that read batches ahead; 0 reads each batch when needed."
     )
     patience: int = field(
-        0,
-        ge=0,
-        description="number of validations without a lower loss after which training stops; 0 trains to the end.",
+        0, ge=0, description="number of validations without a lower loss until training stops; 0 trains to the end."
     )
     keep_best: bool = field(
         True,
@@ -472,9 +460,7 @@ class ClassifierRecipe(Recipe):
                 "raise one of the two"
             )
         if self.model.get("global_pool") == "":
-            raise ValueError(
-                "the recipe's model.global_pool must name a pool, since a classifier gives one answer each; got ''"
-            )
+            raise ValueError("the recipe's model.global_pool must name a pool: a classifier gives one answer; got ''")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -504,24 +490,19 @@ class ForecasterRecipe(Recipe):
     decoupling: float = field(0.0, ge=0, description="weight of PredRNN v2's decoupling loss.")
     moments: float = field(0.0, ge=0, description="weight of PhyDNet's loss on the moments of its filters.")
     ensemble_size: int = field(
-        0,
-        ge=0,
-        description="number of ensemble members per sequence for the loss ``crps``; only for models that read noise.",
+        0, ge=0, description="number of members per sequence for the loss ``crps``; only for models that read noise."
     )
     quantile: float = field(
         0.5,
         gt=0,
         lt=1,
-        description="probability of the loss ``quantile``: with 0.9, the truth exceeds the forecast in one of ten "
-        "cases.",
+        description="probability of the loss ``quantile``; at 0.9, the truth exceeds one forecast in ten.",
     )
     lead_times: int = field(
         0, ge=0, description="number of lead times that the loss ``exceedance`` samples for each update; 0 uses all."
     )
     checkpoint_every: int = field(
-        100,
-        ge=1,
-        description="number of updates after which a checkpoint and a figure are written, and validation is done.",
+        100, ge=1, description="number of updates between checkpoints, figures and validations."
     )
     test_sequences: int = field(1000, ge=1, description="number of sequences in the final evaluation.")
     validation_sequences: int = field(256, ge=1, description="number of sequences in a validation.")
@@ -535,9 +516,7 @@ class ForecasterRecipe(Recipe):
         named = [name for name, info in METRICS.items() if info.of]
         check_names(self.metrics, named, "the recipe's metrics must be names of further metrics, got {!r}")
         if self.quantile != 0.5 and "quantile" not in self.loss.split("+"):
-            raise ValueError(
-                f"the recipe's quantile = {self.quantile:g} is of the loss quantile, and loss is {self.loss}"
-            )
+            raise ValueError(f"the recipe's quantile = {self.quantile:g} is of the loss quantile, loss is {self.loss}")
         augment = self.augmentation()
         if augment is not None and (wrong := augment.sequence_fields):
             raise ValueError(f"the recipe's augment.{wrong[0]} is for classifiers; leave it out for a forecaster")

@@ -78,9 +78,7 @@ def load_labelled(
                 f"{', '.join(classes[:20])}; correct the labels or label_names"
             )
         if len(shape) != model.ndim + 2:  # all have the same axes
-            raise ValueError(
-                f"{recipe.architecture} takes sequences (T, C, {SPACE[model.ndim]}), or (T, C); got {shape}"
-            )
+            raise ValueError(f"{recipe.architecture} takes (T, C, {SPACE[model.ndim]}), or (T, C); got {shape}")
         if train.label_names != classes:
             raise ValueError(
                 f"the classes of the parts differ: train has {', '.join(train.label_names)}, {split} has "

@@ -38,9 +38,7 @@ class Custom(NamedTuple):
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(f"optimizer must return a torch.optim.Optimizer, got {describe(optimizer)}")
         if isinstance(optimizer, torch.optim.LBFGS):
-            raise TypeError(
-                "optimizer returned LBFGS, which computes the loss several times in an update; choose another"
-            )
+            raise TypeError("optimizer returned LBFGS, which computes the loss several times an update; use another")
         return optimizer
 
     def build_schedule(
@@ -58,17 +56,13 @@ class Custom(NamedTuple):
         return schedule
 
     def check(self, has_validation: bool, columns: Sequence[str]) -> None:
-        """Raises an error if the parts cannot be used.
+        """Raises TypeError if a part is no function, the metrics are no dictionary, or the callbacks no list.
 
-        Raises:
-            TypeError: a part is no function, the metrics are no dictionary, or the callbacks no list.
-            ValueError: the metrics would never be computed, or would replace `columns` that training writes.
+        Raises ValueError if the metrics would never be computed, or would replace `columns` that training writes.
         """
         for name in ("loss", "optimizer", "schedule"):
             if (part := getattr(self, name)) is not None and not callable(part):
-                raise TypeError(
-                    f"{name} must be a function, got {describe(part)}; the recipe's key {name} takes a name"
-                )
+                raise TypeError(f"{name} must be a function, got {describe(part)}; the recipe's {name} takes a name")
         if not isinstance(self.metrics, Mapping) or not all(
             callable(m) or is_stateful(m) for m in self.metrics.values()
         ):
@@ -214,9 +208,8 @@ def to_labelled(data: Iterable[Any], split: str) -> Labelled:
     Items are pairs of a sequence ``(T, C, *S)`` and the number of its class; batches ``(N, T, C, *S)`` with labels
     ``(N,)``; or batches with the lengths of their sequences in between.
 
-    Raises:
-        TypeError: an item has another form, or a label is no whole number.
-        ValueError: a length is not from 1 to T.
+    Raises TypeError if an item has another form or a label is no whole number, and ValueError if a length is not from
+    1 to T.
 
     Example:
         >>> pairs = [(torch.zeros(3, 2), 0), (torch.ones(5, 2), 1)]

@@ -20,16 +20,7 @@ from ..models import AutoregressiveForecaster, EnsembleForecaster, Forecaster
 from ..pretrained.limits import limit
 from ..pretrained.metadata import Metric
 from ..recipes import Augment, ForecasterRecipe, read_sampling
-from ..verify import (
-    LOSSES,
-    Panels,
-    evaluate,
-    find_climatology,
-    find_loss,
-    make_metrics,
-    save_images,
-    strip,
-)
+from ..verify import LOSSES, Panels, evaluate, find_climatology, find_loss, make_metrics, save_images, strip
 from ..verify.losses import decoupling, exceedance, partial_derivatives
 from .custom import BatchStream, Custom, MetricValues
 from .launch import seed_generators
@@ -251,9 +242,7 @@ def build(
         raise ValueError(f"{recipe.architecture} is not a forecaster; choose one, such as predrnn")
     names = [v.name for v in recipe.data.variables]  # type: ignore[union-attr]
     if isinstance(model, AutoregressiveForecaster) and list(recipe.data.targets or names) != names:
-        raise ValueError(
-            f"{recipe.architecture} reads its own forecast of all variables: leave the recipe's data.targets out"
-        )
+        raise ValueError(f"{recipe.architecture} reads its own forecast of all variables: leave out data.targets")
     if recipe.init_from:
         roles = {role: [v.name for v in getattr(recipe.data, role)] for role in ROLES}
         load_initial_weights(

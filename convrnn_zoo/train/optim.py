@@ -224,7 +224,6 @@ SCHEDULES: dict[str, Callable[[Any, torch.optim.Optimizer, int], LRScheduler]] =
 def create_schedule(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
     """Builds the learning rate scheduler of a recipe.
 
-    Raises:
-        ValueError: `cycles` do not add up to `max_steps`, or the optimizer or `schedule_args` do not suit the schedule.
+    Raises ValueError if `cycles` do not add up to `max_steps`, or the optimizer or `schedule_args` do not suit it.
     """
     return SCHEDULES.get(recipe.schedule, TimmSchedule)(recipe, optimizer, max_steps)

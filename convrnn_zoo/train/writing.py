@@ -32,9 +32,8 @@ def check_writable(out: Path, into: Path | None, recipe: Recipe) -> None:
     then there must be a checkpoint. Without a ``recipe.toml``, it must not contain other weights. In `into`, the same
     recipe may replace its weights.
 
-    Raises:
-        ValueError: files of another recipe would be overwritten. The message names the keys that differ.
-        OSError: the directory cannot be created, or must not be written to.
+    Raises ValueError if files of another recipe would be overwritten, which names the keys that differ, and OSError if
+    the directory cannot be created or written to.
     """
     directory = into or out
     try:
@@ -79,10 +78,7 @@ def write_weights(
 
     `fields` are further fields of :class:`~convrnn_zoo.WeightsMetadata`. Its `mean` is 0 and its `std` 1 by default,
     and there are no `metrics`: a second call adds those of the final evaluation. A card that the user has changed is
-    kept.
-
-    Raises:
-        ValueError, OSError: see :func:`check_writable`. Another run may have written its weights in the meantime.
+    kept. Raises the errors of :func:`check_writable`: another run may have written its weights in the meantime.
     """
     check_writable(out, into, recipe)
     text = recipe.to_toml()

@@ -153,9 +153,7 @@ class LogMel(JsonObject):
         if not bool(torch.isfinite(wave).all()):
             raise ValueError("the recording contains NaN or Inf; remove those samples")
         if (peak := float(wave.abs().max())) > MAX_PEAK:
-            raise ValueError(
-                f"expected samples between -1 and 1, got a peak of {peak:g}; divide 16-bit samples by 32,768"
-            )
+            raise ValueError(f"expected samples from -1 to 1, got a peak of {peak:g}; divide 16-bit samples by 32,768")
         return wave
 
     def _steps(self, wave: Tensor) -> Tensor:

@@ -289,9 +289,7 @@ class Preprocessing(Encoding):
         if len(self.mean) not in (0, 1, in_chans):
             raise ValueError(f"the preprocessing has {len(self.mean)} means, and the model {in_chans} channels")
         if len(self.mean) > 1 and out_chans != in_chans:
-            raise ValueError(
-                f"the model reads {in_chans} channels and forecasts {out_chans}: state which, by variables and targets"
-            )
+            raise ValueError(f"the model reads {in_chans} channels, forecasts {out_chans}: set variables and targets")
 
 
 def _check_channels(frames: Tensor, count: int) -> None:

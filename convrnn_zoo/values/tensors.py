@@ -15,9 +15,8 @@ def to_tensor(name: str, x: Any) -> Tensor:
     A tensor is returned unchanged. NumPy arrays may have any byte order, any strides and any real dtype. Masked values
     become NaN.
 
-    Raises:
-        TypeError: `x` is another object, such as an ``xarray.DataArray``, or contains other values than real numbers.
-        ValueError: the lists are of unequal length. Both messages begin with `name`, the name of the argument.
+    Raises TypeError for other objects and values, such as an ``xarray.DataArray``, and ValueError for lists of unequal
+    length. Both messages begin with `name`, the name of the argument.
     """
     if isinstance(x, Tensor):
         if x.is_complex() or x.layout != torch.strided or x.is_nested:

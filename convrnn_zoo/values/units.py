@@ -264,9 +264,7 @@ def time_unit(step: Step) -> tuple[str, float]:
         return step, 1.0
     if step < 1:
         return "s", 1 / 60
-    return next(
-        ((unit, size) for unit, size in (("d", 1440.0), ("h", 60.0)) if round(step % size, 6) == 0), ("min", 1.0)
-    )
+    return next(((u, size) for u, size in (("d", 1440.0), ("h", 60.0)) if round(step % size, 6) == 0), ("min", 1.0))
 
 
 def format_lead_time(number: int, step: Step | None) -> str:

@@ -179,9 +179,7 @@ def check_variables(values: Preprocessing, data: FrameDataset) -> None:
     trained, stated = _list_names(values), _list_names(data)
     for role, names in trained.items():
         if names != stated[role]:
-            raise ValueError(
-                f"the weights have the {role} {names} in this order, and the recipe's data.{role} {stated[role]}"
-            )
+            raise ValueError(f"the weights have the {role} {names} in this order, the recipe {stated[role]}")
 
 
 def with_units(recipe: Any, values: Preprocessing | None) -> Any:

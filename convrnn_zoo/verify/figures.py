@@ -206,9 +206,7 @@ def spread_evenly(times: Sequence[int], most: int) -> list[int]:
 
 
 def draw_strip(
-    parts: Iterable[tuple[Encoding, str, Rows, dict[str, Any]]],
-    titles: Callable[[int], str],
-    most: int = MANY,
+    parts: Iterable[tuple[Encoding, str, Rows, dict[str, Any]]], titles: Callable[[int], str], most: int = MANY
 ) -> Any:
     """Returns one image of several targets: each has an encoding, a heading, rows and ranges of :func:`draw_frames`."""
     figures = [draw_frames(rows, titles, scale, title, most, **ranges) for scale, title, rows, ranges in parts]

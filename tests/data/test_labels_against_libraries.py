@@ -266,7 +266,7 @@ def test_a_folder_without_labelled_frames_is_an_error_that_says_what_was_expecte
 @pytest.mark.parametrize("values", [[1.0, 2.0, 3.0], [1.0], []])
 def test_a_selection_of_other_than_two_values_is_no_range(values):
     levels = rain().expand_dims(level=[1.0, 2.0, 3.0, 4.0])
-    with pytest.raises(ValueError, match=r"data\.sel\.level.*range \[first, last\]"):
+    with pytest.raises(ValueError, match=r"data\.sel\.level.*\[first, last\]"):
         labelled_frames(levels, sel={"level": values})
 
 

@@ -17,8 +17,7 @@ def file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
-    [("mae", "mae"), ('"mae"', "mae"), ("'mse+mae'", "mse+mae"), ("mse+mae", "mse+mae")],
+    ("text", "value"), [("mae", "mae"), ('"mae"', "mae"), ("'mse+mae'", "mse+mae"), ("mse+mae", "mse+mae")]
 )
 def test_a_string_of_one_word_needs_no_quotes(text, value, file):
     assert Recipe.read(file, [f"loss={text}"]).loss == value

@@ -152,9 +152,9 @@ def test_a_resumed_run_with_other_metrics_writes_a_column_for_each(tmp_path):
 @pytest.mark.parametrize(
     ("part", "value", "words"),
     [
-        ("loss", "mse", "loss must be a function, got 'mse' (str); the recipe's key loss takes a name"),
-        ("optimizer", "adamw", "optimizer must be a function, got 'adamw' (str); the recipe's key optimizer takes"),
-        ("schedule", "cosine", "schedule must be a function, got 'cosine' (str); the recipe's key schedule takes"),
+        ("loss", "mse", "loss must be a function, got 'mse' (str); the recipe's loss takes a name"),
+        ("optimizer", "adamw", "optimizer must be a function, got 'adamw' (str); the recipe's optimizer takes"),
+        ("schedule", "cosine", "schedule must be a function, got 'cosine' (str); the recipe's schedule takes"),
         ("metrics", [error], "metrics must be a dictionary of functions by their names, got [<function error"),
         ("metrics", {"mae": "mae"}, "metrics must be a dictionary of functions by their names, got {'mae': 'mae'}"),
         ("callbacks", error, "callbacks must be a list of functions, got <function error"),

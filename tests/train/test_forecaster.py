@@ -79,10 +79,7 @@ def test_unknown_pixels_do_not_count_in_the_loss(recipe, clips):
 
 BAD = {
     "loss": ({"loss": "msa"}, "loss.*'msa'"),
-    "arguments": (
-        {"sampling": {"name": "scheduled", "to": 3}},
-        r"(?s)sampling.to.*sampling.until",
-    ),
+    "arguments": ({"sampling": {"name": "scheduled", "to": 3}}, r"(?s)sampling.to.*sampling.until"),
     "network": ({"weights": "convgru2d_1layer.tiny", "model": {}}, "convgru2d_1layer"),
     "entry": ({"model": {"hiden": 2}}, "predrnn_v2.*'hiden'"),
     "twice": ({"model": {"in_chans": 2}}, "model.*in_chans"),

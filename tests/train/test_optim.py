@@ -9,14 +9,7 @@ import torch
 from torch import nn
 
 import convrnn_zoo
-from convrnn_zoo.train.optim import (
-    DECAY,
-    SCHEDULES,
-    create_optimizer,
-    create_schedule,
-    is_kernel,
-    muon,
-)
+from convrnn_zoo.train.optim import DECAY, SCHEDULES, create_optimizer, create_schedule, is_kernel, muon
 from tests.helpers.train.tiny_recipes import PLAIN
 
 

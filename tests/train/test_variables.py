@@ -153,10 +153,7 @@ def test_the_loss_is_that_of_the_targets_and_depends_on_what_is_known(archive):
     model, frames = build(recipe, 4, clips), clips.fixed(2)
     loss = training_loss(recipe, model, model, (frames, frames))
     values, parts = model.preprocessing, frames.split([2, 1, 1], 2)
-    known = {
-        "static": values.encode_static(parts[2][:, 0]),
-        "future": values.encode_future(parts[1]),
-    }
+    known = {"static": values.encode_static(parts[2][:, 0]), "future": values.encode_future(parts[1])}
     encoded = values.encode(parts[0])
     expected = F.mse_loss(model(encoded[:, :3], 2, **known), encoded[:, 3:, 1:])
     torch.testing.assert_close(loss, expected)

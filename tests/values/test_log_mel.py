@@ -125,7 +125,7 @@ def test_arguments_out_of_range(change, message):
         (torch.zeros(9, dtype=torch.bool), 8000, "bool"),
         ([0, 1200, -9000], 8000, "int64"),
         (torch.full((9,), 300, dtype=torch.int32), 8000, "int32"),
-        (torch.tensor([0.0, 12000.0]), 8000, r"-1 and 1.*\b12000\b"),
+        (torch.tensor([0.0, 12000.0]), 8000, r"-1 to 1.*\b12000\b"),
         (np.array(["a"]), 8000, "recording.*<U1"),
         (torch.zeros(9, dtype=torch.complex64), 8000, "recording.*complex64"),
         (torch.tensor([0.0, math.inf]), 8000, "recording.*NaN"),

@@ -24,13 +24,7 @@ from ..frames import ENCODINGS, ROLES, DataVariable, SelectionFields, ValueField
 from ..readers import ARRAY_READERS, FileError, Frames, ReadOptions, find_sources, join_frames, open_sources
 from ..readers.images import IMAGES, MAX_EDGE, VIDEO_READERS, find_clips
 from .frame_dataset import RAIN_THRESHOLDS, WET, FrameDataset, check_files, check_steps
-from .frame_sequences import (
-    CroppedSequences,
-    FrameSequences,
-    Window,
-    shared_time_bounds,
-    split_in_time,
-)
+from .frame_sequences import CroppedSequences, FrameSequences, Window, shared_time_bounds, split_in_time
 from .splits import GroupedFiles, assign_parts, relative_name, resolve_path
 
 logger = logging.getLogger(__name__)
@@ -51,10 +45,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         "", description='unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.'
     )
     step: float | Literal["month", "year"] | None = field(
-        None,
-        gt=0,
-        description='minutes between frames, or ``"month"`` or ``"year"`` for frames whose dates are months or years '
-        "apart.",
+        None, gt=0, description='minutes between frames, or ``"month"`` or ``"year"`` for frames months or years apart.'
     )
     pixel_km: float | None = field(
         None, gt=0, description="edge of a pixel in km; by default that of the coordinates in the files."
@@ -67,16 +58,10 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
     )
     encoding: str = field("none", choices=ENCODINGS)
     crop: int | None = field(
-        None,
-        ge=1,
-        le=2**16,
-        description="edge in pixels of the square crops that are trained and tested on; by default whole frames.",
+        None, ge=1, le=2**16, description="edge in pixels of the square crops that are used; by default whole frames."
     )
     stride: int | None = field(
-        None,
-        ge=1,
-        le=2**16,
-        description="distance in pixels between the corners of neighbouring crops; by default an eighth of `crop`.",
+        None, ge=1, le=2**16, description="distance of neighbouring crops in pixels; by default an eighth of `crop`."
     )
     min_valid_fraction: float = field(
         0.5, ge=0, le=1, description="minimum fraction of pixels without a missing value, in each frame of a crop."
@@ -106,9 +91,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         'validation files as well, such as ``["val/*"]``.',
     )
     thresholds: tuple[float, ...] = field(
-        (),
-        gt=0,
-        description="values at which CSI, POD and FAR are computed; for rain in mm/h, 0.5, 2, 5 and 10 by default.",
+        (), gt=0, description="thresholds of CSI, POD and FAR; for rain in mm/h, 0.5, 2, 5 and 10 by default."
     )
 
     def __post_init__(self) -> None:
@@ -145,9 +128,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         if not sources:
             raise FileNotFoundError(f"{path} holds no file of {', '.join(self.suffixes)}")
         if getattr(self, "coarsen", 1) > 1 and not find_format(sources[0][0]):
-            raise FileError(
-                f"{sources[0][0]} is no radar composite, of which data.coarsen averages pixels; leave it out"
-            )
+            raise FileError(f"{sources[0][0]} is no radar composite, whose pixels data.coarsen averages; leave it out")
         options = dataclasses.replace(self.read_options(), **changes)
         (first,) = open_sources(sources[:1], dataclasses.replace(options, maps=len(sources) > 1))
         units = dict(zip((v.name for v in options.all_variables), first.units, strict=bool(first.units)))

@@ -225,11 +225,7 @@ class CroppedSequences(FrameSequences):
 
     @classmethod
     def search(
-        cls,
-        files: Sequence[Frames],
-        window: Window,
-        max_windows: float = math.inf,
-        **options: Any,
+        cls, files: Sequence[Frames], window: Window, max_windows: float = math.inf, **options: Any
     ) -> "CroppedSequences":
         """Finds all windows that meet the conditions; raises ValueError for none or for more than `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0

@@ -153,9 +153,7 @@ def name_classes(classes: Sequence[str], names: Sequence[str] | Mapping[str, str
     if isinstance(names, Mapping):
         if names.keys() ^ set(classes):
             got = ", ".join(list(names)[:FEW])
-            raise ValueError(
-                f"expected data.label_names to be a table with the classes of the data, {listed}; got {got}"
-            )
+            raise ValueError(f"expected data.label_names to be a table with the classes of data, {listed}; got {got}")
         return tuple(names[c] for c in classes)
     if len(classes) < 2 or len(names) not in (0, len(classes)):
         raise ValueError(f"expected {len(names) or 'two or more'} classes, got {listed}")

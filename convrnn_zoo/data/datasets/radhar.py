@@ -62,11 +62,7 @@ class PointCloud(NamedTuple):
 def read_points(path: Path) -> PointCloud:
     """Reads the points that the ROS package of the radar prints: blocks of lines ``key: value``, one for each point.
 
-    A point with the `point_id` 0 is the first of a radar frame.
-
-    Raises:
-        FileNotFoundError: `path` does not exist.
-        ValueError: the file is damaged, or contains no points.
+    A point with the `point_id` 0 is the first of a radar frame. Raises FileError if the file is damaged or has none.
     """
     with reading(path, "text file of radar points"):
         text = b"\n" + path.read_bytes()
@@ -74,8 +70,7 @@ def read_points(path: Path) -> PointCloud:
         time = re.search(rb"\n *secs: (\d+)", text)
         if len({*map(len, found)}) > 1 or not found[0] or time is None:
             counts = ", ".join(f"{len(values)} {key}" for key, values in zip(KEYS, found, strict=True))
-            expected = f"expected points with secs, {', '.join(KEYS)}"
-            raise FileError(f"{path}: {expected}, got {counts}; is the file complete?")
+            raise FileError(f"{path}: expected points with secs, {', '.join(KEYS)}, got {counts}; is it complete?")
         number, *values = (numpy.array(column, float) for column in found)
         points, frames = numpy.stack(values, 1).astype("float32"), numpy.cumsum(number == 0) - 1
         if frames[0] < 0 or not numpy.isfinite(points).all():

@@ -22,9 +22,7 @@ def read_events(directory: Path, coarsen: int = 1, days: Collection[date] = ()) 
     If `days` are passed, only composites of these days are read, and other archives may be in the directory.
     """
     options = ReadOptions(unit="mm/h", coarsen=coarsen)
-    archives = [
-        [file for file in files if not days or read_time(file).date() in days] for files in find_composites(directory)
-    ]
+    archives = [[f for f in files if not days or read_time(f).date() in days] for files in find_composites(directory)]
     frames = [Frames.from_files(files, options) for files in archives if files]
     return [event.load() for each in frames for event in split_at_gaps(each, STEP / timedelta(minutes=1))]
 
@@ -67,9 +65,7 @@ class RainComposites(FrameDataset):
         window = Window(inputs + horizon, 64, 64, stride=8, min_valid=1.0, min_wet=0.05)
         return [
             CroppedSequences.search(
-                [split_in_time(e, split, inputs, self.validation) for e in events],
-                window,
-                flip=split == "train",
+                [split_in_time(e, split, inputs, self.validation) for e in events], window, flip=split == "train"
             )
             for split in splits
         ]

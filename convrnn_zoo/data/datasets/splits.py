@@ -192,9 +192,7 @@ def is_list(pattern: str) -> bool:
 def read_lists(patterns: tuple[str, ...], path: Path, key: str) -> tuple[str, ...]:
     """Replaces each pattern that is the name of a CSV file in the data directory by the names in its column `file`.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a CSV file has no column `file`, or a line has no name.
+    Raises FileNotFoundError if there is no such file, and ValueError if it has no such column or a line has no name.
     """
     names: list[str] = []
     for pattern in patterns:

@@ -138,6 +138,5 @@ class VideoFolder(ClipSampling, LabelledSequences):
         (file, shape), *others = shapes.items()
         if other := next(((f, s) for f, s in others if s != shape), None):
             hint = "set data.size in the recipe" if self.size is None else "convert them to one number of channels"
-            got = f"{file} {shape} and {other[0]} {other[1]}"
-            raise FileError(f"expected clips of one size (C, H, W), got {got}; {hint}")
+            raise FileError(f"clips differ in size (C, H, W): {file} {shape} and {other[0]} {other[1]}; {hint}")
         return LazySequences([r.values for r in recordings], self.read)

@@ -41,9 +41,8 @@ def open_labelled(path: Path, variable: str = "") -> xr.Dataset:
     `variable` is the name of a variable, ``group/name`` if it is in a group. Dates are not decoded. Files of no known
     format are opened if an installed engine of xarray recognises them.
 
-    Raises:
-        FileError: the file is damaged, claims more than it stores, or has another format.
-        ImportError: the package that reads the format is not installed.
+    Raises FileError if the file is damaged, claims more than it stores, or has another format, and ImportError if the
+    package that reads the format is not installed.
     """
     if path.is_file() and not path.stat().st_size:
         raise FileError(f"{path} is empty, 0 bytes; get it again, or leave it out")

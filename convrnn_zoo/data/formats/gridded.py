@@ -96,9 +96,7 @@ def _open(path: Any, group: str = "", **kwargs: Any) -> xr.Dataset:
     options = {"decode_times": False, "decode_coords": "all", "cache": False, **kwargs}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xarray.SerializationWarning)  # of several fill values, all of which count
-        data = (
-            xarray.open_dataset(path, group=group or None, **options) if group else xarray.open_dataset(path, **options)
-        )
+        data = xarray.open_dataset(path, group=group, **options) if group else xarray.open_dataset(path, **options)
         data = data.assign({n: divide(v.variable) for n, v in data.data_vars.items()})
         if not group:
             return data

@@ -82,11 +82,8 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
     """Opens one file of frames, or joins several files (or all files of a folder) to one sequence.
 
     Files are joined in the order of their times, or of their names if times are missing. If several files are joined,
-    an array ``(H, W)`` in a NumPy file is one frame.
-
-    Raises:
-        FileNotFoundError: a file does not exist.
-        FileError: as :func:`open_frames`; also if the formats, sizes, units or times of the files do not match.
+    an array ``(H, W)`` in a NumPy file is one frame. Raises the errors of :func:`open_frames`, and FileError if the
+    formats, sizes, units or times of the files do not match.
     """
     for path in paths:
         check_exists(path)

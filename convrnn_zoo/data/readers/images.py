@@ -21,10 +21,7 @@ VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", *TIFF)
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF")
 """Formats that Pillow may read, whatever the name of a file says. It has others that start programs, such as EPS."""
-CONTAINERS = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm",
-    "protocol_whitelist": "file",
-}
+CONTAINERS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm", "protocol_whitelist": "file"}
 """Options of FFmpeg that allow the formats of :data:`VIDEOS`. It has others that open files and addresses by name."""
 MAX_EDGE = 4096
 """Largest height or width to which frames are resized."""

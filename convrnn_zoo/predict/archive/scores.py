@@ -168,9 +168,7 @@ def score_archive(
             if max([target.add(i, (months[i], TOTAL)) for target in targets]):
                 counts.update((months[i], TOTAL))
     if not counts:
-        raise ValueError(
-            f"{targets[0].frames.path} has no frame at a valid time of {path}; pass the frames of the same period"
-        )
+        raise ValueError(f"{targets[0].frames.path} has no frame at a valid time of {path}; pass frames of that period")
     methods = ["forecast", "last frame", *["climatology"] * all(t.sums for t in targets)]
     by_month = {
         month: {

@@ -40,11 +40,7 @@ def name_targets(values: Preprocessing, frames: xr.Dataset, count: int) -> dict[
 
 
 def choose_pixel_km(
-    frames: xr.Dataset | None,
-    pixel_km: float | None,
-    trained: float | None,
-    is_read: bool,
-    name: str = "frames",
+    frames: xr.Dataset | None, pixel_km: float | None, trained: float | None, is_read: bool, name: str = "frames"
 ) -> float | None:
     """Returns the edge of a pixel in km: `pixel_km`, or that of the coordinates of frames in normal form; or None.
 

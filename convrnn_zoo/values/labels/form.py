@@ -202,9 +202,7 @@ def select(data: xr.Dataset, selection: Mapping[str, Any]) -> xr.Dataset:
     for dim, value in selection.items():
         check_names([dim], data.dims, "no dimension {}, which data.sel names")
         if isinstance(value, list | tuple) and len(value) != 2:
-            raise ValueError(
-                f"data.sel.{dim} must be one value, or a range [first, last]; got {len(value)} values, {value}"
-            )
+            raise ValueError(f"data.sel.{dim} must be one value or [first, last], got {len(value)} values, {value}")
         labels: Any = data.indexes.get(dim, np.arange(data.sizes[dim]))
         if labels.dtype.kind in "iuf" and len(set(labels)) < len(labels) and not isinstance(value, list | tuple):
             raise ValueError(f"{dim} repeats values, so that data.sel, {value}, names no single one; drop the others")
@@ -371,9 +369,7 @@ def align(
         ours, theirs = axis_coordinate(part, axis), axis_coordinate(first, axis)
         label = (label_names or {}).get(axis, axis if theirs is None else theirs.name)
         if part.sizes[axis] != first.sizes[axis]:
-            raise ValueError(
-                f"{name} has {part.sizes[axis]} values of {label}, and the frames have {first.sizes[axis]}"
-            )
+            raise ValueError(f"{name} has {part.sizes[axis]} values of {label}, the frames have {first.sizes[axis]}")
         if ours is not None and theirs is not None and (i := first_difference(ours, theirs)) is not None:
             got, expected = (str(c.values[i]) for c in (ours, theirs))
             raise ValueError(

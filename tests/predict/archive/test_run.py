@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -267,20 +268,19 @@ def test_periods_are_the_times_of_their_beginnings(tmp_path):
     assert result["forecast_reference_time"].values[0] == np.datetime64("2020-01-31T22:05")
 
 
-def test_equal_thresholds_are_an_error(archive, tmp_path):
-    with pytest.raises(ValueError, match="thresholds must differ"):
-        forecast_archive(nowcast(), archive, tmp_path / "f.zarr", thresholds=[2, 2])
-
-
-def test_options_without_an_effect_are_errors(archive, tmp_path):
-    with pytest.raises(ValueError, match=r"^members.*: "):
-        forecast_archive(network(), archive, tmp_path / "f.zarr", members=2)
+@pytest.mark.parametrize(
+    ("build", "options", "message"),
+    [
+        (nowcast, {"thresholds": [2, 2]}, "thresholds must differ"),
+        (network, {"members": 2}, r"^members.*: "),
+        (partial(torch.nn.Linear, 1, 1), {}, r"^Linear is no forecaster"),
+        (network, {"archive": np.zeros((5, 18, 24))}, r"of xarray, got .*label an array: xarray.DataArray"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_errors(build, options, message, archive, tmp_path):
+    with pytest.raises((TypeError, ValueError), match=message):
+        forecast_archive(build(), **{"archive": archive, "output": tmp_path / "f.zarr", **options})
     assert not (tmp_path / "f.zarr").exists()
-
-
-def test_a_module_that_is_no_forecaster_is_named_by_its_type(archive, tmp_path):
-    with pytest.raises(ValueError, match=r"^Linear is no forecaster"):
-        forecast_archive(torch.nn.Linear(1, 1), archive, tmp_path / "f.zarr")
 
 
 def test_a_horizon_beyond_that_of_training_is_reported_once(archive, tmp_path):
@@ -343,8 +343,3 @@ def test_months_have_valid_dates_of_the_calendar(tmp_path):
         for n in result["lead_time"].values.tolist()
     ]
     assert pandas.DatetimeIndex(result["time"].values.ravel()).tolist() == valid
-
-
-def test_arrays_without_labels_are_an_error_that_names_the_fix(tmp_path):
-    with pytest.raises(TypeError, match=r"a DataArray or Dataset of xarray, got .*label an array: xarray.DataArray"):
-        forecast_archive(network(), rain()["rain"].values, tmp_path / "f.zarr")
