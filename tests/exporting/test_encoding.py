@@ -3,12 +3,11 @@
 import json
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
 from convrnn_zoo import ExportError, Preprocessing, Variable, export
-from tests.helpers.exporting.agreement import session
+from tests.helpers.exporting.agreement import read_metadata, session
 from tests.helpers.models.forecasters import tiny
 
 RAIN = Preprocessing(encoding="log", floor=0.1, top=100.0, unit="mm/h", step=5.0, lowest=0.0)
@@ -30,10 +29,6 @@ def radar(model, steps=4, batch=2):
     return rain
 
 
-def metadata(path):
-    return {p.key: p.value for p in onnx.load(path).metadata_props}
-
-
 @pytest.mark.slow
 def test_a_sequence_is_in_the_unit_of_the_data(tmp_path):
     model = model_of_rain()
@@ -44,7 +39,7 @@ def test_a_sequence_is_in_the_unit_of_the_data(tmp_path):
     assert np.isnan(expected[..., 0, :]).all()
     assert not np.isnan(expected[..., 1:, :]).any()
     np.testing.assert_allclose(output, expected, atol=1e-4)
-    data, edge = metadata(path), model.reduction
+    data, edge = read_metadata(path), model.reduction
     assert "unit of the data" in data["values"]
     assert json.loads(data["sizes"]) == {"height": {"multiple": edge}, "width": {"multiple": edge}}
     with pytest.raises(Exception, match="Reshape"):  # onnxruntime's error, with which the patches do not fit
@@ -89,7 +84,7 @@ def test_a_frame_of_nan_continues_the_forecast_of_an_autoregressive_model(tmp_pa
     (path,) = export(model, tmp_path / "a.onnx", "step")  # which compares the forecast of several steps
     names = [i.name for i in session(path).get_inputs()]
     assert names[-2:] == ["frame_in", "seen_in"]
-    assert "NaN" in metadata(path)["output"]
+    assert "NaN" in read_metadata(path)["output"]
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from convrnn_zoo import ExportError, create_model, export, layers
 from convrnn_zoo.exporting.forms import make_spec
 from convrnn_zoo.exporting.spec import next_states
 from convrnn_zoo.layers._conv import Geometry, same_conv
-from tests.helpers.exporting.agreement import session
+from tests.helpers.exporting.agreement import read_metadata, session
 
 VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
 
@@ -33,10 +33,6 @@ def test_lengths_that_a_sequence_cannot_have_are_clamped(name, pool, tmp_path):
         (output,) = session(path).run(None, {"input": x.numpy(), "lengths": np.array([length, 2])})
         with torch.no_grad():
             np.testing.assert_allclose(output, model(x, lengths=[clamped, 2]), atol=1e-5)
-
-
-def read_metadata(path):
-    return {p.key: p.value for p in onnx.load(path).metadata_props}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 from convrnn_zoo import ExportError, create_model, export
+from tests.helpers.exporting.agreement import read_metadata
 from tests.helpers.models.forecasters import tiny
 
 
@@ -32,9 +33,8 @@ def test_known_inputs_are_inputs_of_the_file(name, options, names, tmp_path):
 def test_forecasters_that_pad_by_reflection_state_the_smallest_map(name, form, tmp_path):
     options = {"in_chans": 2} if name == "sg_convlstm" else {"patch_size": 2, "padding_mode": "reflect"}
     paths = export(create_model(name, hidden_channels=2, kernel_size=5, **options).eval(), tmp_path / "a.onnx", form)
-    metadata = {p.key: p.value for p in onnx.load(paths[0]).metadata_props}
     rule = {"minimum": 3} if name == "sg_convlstm" else {"multiple": 2, "minimum": 6}
-    assert json.loads(metadata["sizes"]) == {"height": rule, "width": rule}
+    assert json.loads(read_metadata(paths[0])["sizes"]) == {"height": rule, "width": rule}
 
 
 def test_forms_without_known_inputs_are_rejected(tmp_path):

@@ -87,6 +87,7 @@ def test_the_cards_of_this_project_are_as_generated(name):
     assert shipped_card(WEIGHTS[name], text) == text, "run `make docs`"
 
 
+@pytest.mark.sampled("name")
 @pytest.mark.parametrize("name", slow_unless(lambda n: weight(n) < 5_000_000, representatives()))
 def test_model_cards_describe_the_model(name, tmp_path):
     model = make(name)

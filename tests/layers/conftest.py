@@ -1,18 +1,6 @@
-"""These tests are many and tiny."""
-
-from collections.abc import Iterator
+"""Errors of 2-d layers stand for those of the others."""
 
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """A second thread is slower on maps of a few pixels, in particular on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,13 +55,9 @@ def test_streaming_is_flat() -> None:
             _, state = rnn(frame, state)
             if step in (2_000, 9_999):
                 gc.collect()
-                resident.append(_resident())
+                status = Path("/proc/self/status").read_text()
+                resident.append(next(int(line.split()[1]) * 1024 for line in status.splitlines() if "VmRSS" in line))
     assert resident[1] - resident[0] < 4 << 20
-
-
-def _resident() -> int:
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
 
 
 def peak(run: Callable[[], object]) -> int:

@@ -33,7 +33,8 @@ def bf16() -> torch.autocast:
 
 def errors(rnn: Any, x: Tensor) -> tuple[list[float], list[float]]:
     """Returns relative errors of output and gradient, of the layer and of the reference."""
-    exact = type(rnn)(rnn.in_channels, rnn.out_channels, 3, bias=False, dtype=torch.float64, **_options(rnn))
+    options = {name: getattr(rnn, name) for name in rnn.options}
+    exact = type(rnn)(rnn.in_channels, rnn.out_channels, 3, bias=False, dtype=torch.float64, **options)
     exact.load_state_dict(rnn.state_dict())
 
     def outcome(y: Tensor, x: Tensor) -> list[Tensor]:
@@ -45,10 +46,6 @@ def errors(rnn: Any, x: Tensor) -> tuple[list[float], list[float]]:
         [((f - t).norm() / t.norm()).item() for f, t in zip(outcome(y, leaf), truth, strict=True)]
         for y in (rnn(leaf)[0], plain(rnn, leaf)[0])
     )
-
-
-def _options(rnn: Any) -> dict[str, Any]:
-    return {name: getattr(rnn, name) for name in rnn.options}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

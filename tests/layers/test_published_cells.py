@@ -7,23 +7,13 @@ import torch
 from safetensors.torch import load_file
 
 from convrnn_zoo.layers.variants import Conv2dOneBiasGRU, Conv2dReLUGRU
-
-PUBLISHED = Path(__file__).parent / "published"
-
-
-def recorded(name):
-    tensors = load_file(PUBLISHED / f"{name}.safetensors")
-    return {k[2:]: v for k, v in tensors.items() if k.startswith("w.")}, tensors
-
-
-def assert_agree(actual, expected):
-    assert actual.shape == expected.shape
-    assert (actual - expected).abs().max() <= 1e-5 * expected.std()
+from tests.helpers.interop.recorded import assert_agree
 
 
 def test_rafts_small_gru():
     """Its rows z, r, q on (h, x), z being the new part, are our r, z, n on x and h, z being the old."""
-    w, values = recorded("raft_convgru_small")
+    values = load_file(Path(__file__).parent / "published" / "raft_convgru_small.safetensors")
+    w = {key.removeprefix("w."): value for key, value in values.items()}
     r, z, n = (w[f"convgru1.conv{gate}.weight"] for gate in "rzq")
     weight, width = torch.cat([r, -z, n]), len(r)
     bias = torch.cat([w["convgru1.convr.bias"], -w["convgru1.convz.bias"], w["convgru1.convq.bias"]])

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from convrnn_zoo import ConvRNNModel, layers
 from convrnn_zoo.layers import Conv2dGRU, Conv2dLSTM
-from tests.helpers.layers.oracles import assert_close
+from tests.helpers.layers.oracles import SEQUENCES, assert_close, case_id, mapped
 
 LENGTHS = torch.tensor([5, 2, 3])
 
@@ -27,17 +27,19 @@ def make_mask(lengths: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
-@pytest.mark.parametrize("cls", [Conv2dLSTM, Conv2dGRU])
+@pytest.mark.parametrize("cls", [cls for cls in SEQUENCES if cls.ndim == 2], ids=case_id)
 def test_a_mask_equals_a_packed_sequence(cls: type, checkpointed: bool) -> None:
     rnn, x = build(cls), torch.randn(5, 3, 2, 4, 5, requires_grad=True)
     rnn.grad_checkpointing = checkpointed
-    packed, expected_state = rnn(pack_padded_sequence(x, LENGTHS, enforce_sorted=False))
-    expected, _ = pad_packed_sequence(packed)
-    outputs, state = rnn.forward_layers(x, mask=make_mask(LENGTHS))
-    assert_close((outputs[-1], state), (expected, expected_state), 1e-5)
-    sources = [x, *rnn.parameters()]
-    expected_grads = torch.autograd.grad(expected.square().sum(), sources)
-    assert_close(torch.autograd.grad(outputs[-1].square().sum(), sources), expected_grads, 1e-4)
+    sources, hx = [x, *rnn.parameters()], None
+    for depth in (2, 1):
+        packed, expected_state = rnn.forward_layers(pack_padded_sequence(x, LENGTHS, enforce_sorted=False), hx, depth)
+        expected = [pad_packed_sequence(y)[0] for y in packed]
+        outputs, state = rnn.forward_layers(x, hx, depth, mask=make_mask(LENGTHS))
+        assert_close((outputs, state), (expected, expected_state), 1e-5)
+        grads = [torch.autograd.grad(y[-1].square().sum(), sources, allow_unused=True) for y in (outputs, expected)]
+        assert_close(*grads, 1e-4)
+        hx = mapped(Tensor.detach, state)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import logging
 import os
 import socket
 import time
@@ -450,8 +449,3 @@ def test_names_and_fields_are_checked() -> None:
         read_published(text + '\n[[group]]\n[group.sets."firenet.evreal"]\naddress = "https://example.org/a.pth"\n')
     with pytest.raises(TypeError, match="colour"):
         read_published(text.replace("remarks = ", "colour = ", 1))
-
-
-def test_the_second_set_is_not_loaded_by_default(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO), pytest.raises(WeightsError, match="no weights 'other'"):
-        convrnn_zoo.create_model("predrnn", pretrained="other")

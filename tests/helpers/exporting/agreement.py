@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 
@@ -16,6 +17,10 @@ def session(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options)
+
+
+def read_metadata(path):
+    return {p.key: p.value for p in onnx.load(path).metadata_props}
 
 
 def map_size(model, space):

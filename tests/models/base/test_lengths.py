@@ -1,12 +1,10 @@
-"""Lengths in a graph: computed by masks, equal to packing, and valid for other lengths than those of the trace."""
+"""Lengths in a graph are valid for other lengths than those of the trace."""
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import convrnn_zoo
-from convrnn_zoo.models.base.lengths import POOLS, pack, step_mask, unpack
+from convrnn_zoo.models.base.lengths import POOLS
 from tests.helpers.registry import slow_unless
 
 KINDS = ("convrnn", "convlstm", "convpeepholelstm", "convgru", "minconvgru", "minconvlstm", "minconvexplstm")
@@ -18,31 +16,6 @@ OTHERS = ([5, 2, 1], [1, 1, 1], [3, 4, 5], [5, 5, 5])
 def build(kind, directions="_bi", layers=2, **kwargs):
     args = {"in_chans": 2, "hidden_channels": 4, **kwargs}
     return convrnn_zoo.create_model(f"{kind}1d{directions}_{layers}layer", **args).eval()
-
-
-def random_state(rnn, batch):
-    parts = tuple(torch.randn(rnn.num_layers * rnn.num_directions, batch, 4, 6) for _ in rnn.states)
-    return parts if len(parts) > 1 else parts[0]
-
-
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_masked_is_packed(data):
-    torch.manual_seed(data.draw(st.integers(0, 9), label="seed"))
-    directions, layers = data.draw(st.sampled_from(["", "_bi"])), data.draw(st.integers(1, 3))
-    model = build(data.draw(st.sampled_from(KINDS)), directions, layers)
-    lengths = torch.tensor(data.draw(st.lists(st.integers(1, STEPS), min_size=1, max_size=4), label="lengths"))
-    x = torch.randn(len(lengths), STEPS, 2, 6, requires_grad=True)
-    hx = random_state(model.rnn, len(x)) if data.draw(st.booleans(), label="with a state") else None
-    depth = data.draw(st.integers(1, layers), label="depth")
-
-    packed, state = model.rnn.forward_layers(pack(x, lengths), hx, depth)
-    outputs = [unpack(y, STEPS)[0] for y in packed]
-    masked = model.rnn.forward_layers(x, hx, depth, mask=step_mask(x, lengths))
-    torch.testing.assert_close(masked, (outputs, state), atol=1e-5, rtol=1e-5)
-    upstream = torch.randn_like(outputs[-1])
-    grads = [torch.autograd.grad(y[-1], x, upstream)[0] for y in (masked[0], outputs)]
-    torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.slow
