@@ -13,7 +13,7 @@ import convrnn_zoo
 from convrnn_zoo import verify
 from convrnn_zoo.verify import LOSSES, fair_crps, quantile_crps
 from tests.helpers.hub.examples import make, representatives
-from tests.helpers.layers.oracles import CELLS, SEQUENCES, case_id, mapped, over_variants, space
+from tests.helpers.layers.oracles import CELLS, SEQUENCES, case_id, mapped, over_variants, space, tensors
 
 Step = Callable[[], Any]
 Work = Callable[[torch.device, torch.dtype], Step]
@@ -33,15 +33,9 @@ def _with_gradients(module: nn.Module, run: Callable[[], Any], *inputs: Tensor) 
     """Returns the outputs, and the gradients of the mean square of all of them."""
     outputs = run()
     leaves = [p for p in [*inputs, *module.parameters()] if p.requires_grad]
-    loss = sum(y.float().square().mean() for y in _tensors(outputs) if y.requires_grad)
+    loss = sum(y.float().square().mean() for y in tensors(outputs) if y.requires_grad)
     grads = torch.autograd.grad(loss, leaves, allow_unused=True)  # type: ignore[arg-type]
     return outputs, tuple(g for g in grads if g is not None)
-
-
-def _tensors(nested: Any) -> list[Tensor]:
-    if isinstance(nested, Tensor):
-        return [nested]
-    return [t for part in nested if part is not None for t in _tensors(part)]
 
 
 def layer(cls: Any, options: dict, form: str, device: torch.device, dtype: torch.dtype) -> Step:

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -124,23 +122,6 @@ def environment(hub, settings):
         "PYTHONWARNINGS": f"error,ignore:{OLD_CALL}:DeprecationWarning,ignore:hf_xet.:DeprecationWarning,"
         "ignore:Implicitly cleaning up:ResourceWarning",
     }
-
-
-@pytest.fixture
-def python(environment):
-    """Runs Python code in a new process and returns the completed process."""
-
-    def run(code: str, *args: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, args)],
-            env={**environment, **env},
-            capture_output=True,
-            text=True,
-        )
-        assert not check or done.returncode == 0, done.stderr
-        return done
-
-    return run
 
 
 def tree(path: Path) -> dict[str, bytes]:
