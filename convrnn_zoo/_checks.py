@@ -257,8 +257,7 @@ def packed_sizes(owner: str, packed: PackedSequence) -> list[int]:
         if wrong is None and order is not None and tuple(order.shape) != (sizes[0],):
             wrong = f"with {name} for its {sizes[0]} sequences, got {describe(order)}"
     if wrong is not None:
-        hint = "make it with torch.nn.utils.rnn.pack_padded_sequence"
-        raise ValueError(f"{owner} expected a PackedSequence {wrong}; {hint}")
+        raise ValueError(f"{owner} expected a PackedSequence {wrong}; use torch.nn.utils.rnn.pack_padded_sequence")
     return sizes
 
 

@@ -43,19 +43,8 @@ RECIPES: dict[str, Path] = {
 RESERVED = {"name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
             "features_only", "out_indices", "scriptable", "exportable", "no_jit"}  # fmt: skip
 """Arguments of ``create_model`` and timm that a recipe cannot set; initial weights are set by `init_from`."""
-NOT_TRAINED = (
-    "description",
-    "license",
-    "citation",
-    "remarks",
-    "name",
-    "url",
-    "task",
-    "test_sequences",
-    "metrics",
-    "workers",
-    "seeds",
-)
+_TEXTS = ("description", "license", "citation", "remarks", "name", "url", "task")
+NOT_TRAINED = (*_TEXTS, "test_sequences", "metrics", "workers", "seeds")
 """Keys of a recipe and of its data that do not change the weights of a run: texts, evaluation, reading of the data, and
 the seeds of all runs of a classifier."""
 SPLITS = ("train", "test", "validation")

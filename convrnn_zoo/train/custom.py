@@ -187,8 +187,7 @@ class BatchStream(CustomSequences):
             return super().read(sampled)
         read = CustomSequences([next(self.sequences) for _ in sampled], self.name)
         if read.shape != self.shape:
-            shapes = f"{tuple(self.shape)} and {tuple(read.shape)}"
-            raise ValueError(f"{self.name} has sequences of {shapes}; cut or pad them to one shape")
+            raise ValueError(f"{self.name} has {tuple(self.shape)} and {tuple(read.shape)}; cut or pad to one shape")
         return read.fixed(len(sampled))
 
 

@@ -71,8 +71,7 @@ class Processes:
         """Moves a model to the device; returns the module to train, which averages the gradients of all processes.
 
         The keys `sync_bn` and `compile` of the recipe are applied. Set `find_unused` if some parameters may have no
-        gradient, such as those of a frozen encoder. Raises ValueError if `sync_bn` is set, and the model has no batch
-        norm.
+        gradient, such as those of a frozen encoder. Raises ValueError for `sync_bn` if the model has no batch norm.
         """
         if recipe.sync_bn and not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
             raise ValueError(f"the recipe's sync_bn: {recipe.architecture} has no batch norm; leave sync_bn out")

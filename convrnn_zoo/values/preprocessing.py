@@ -129,8 +129,7 @@ class Encoding(JsonObject):
         slack = 1e-3 * (highest - lowest) if math.isfinite(highest - lowest) else 0.0
         if low < lowest - slack or high > highest + slack:
             expected = f"from {lowest:g} to {highest:g}".replace("-inf", "anything").replace("inf", "anything")
-            fix = "check the unit, and set missing values to NaN"
-            warn(f"expected {unit} {expected}, got values from {low:g} to {high:g}; {fix}")
+            warn(f"expected {unit} {expected}, got {low:g} to {high:g}; check the unit, and set missing values to NaN")
 
 
 @dataclass(frozen=True, kw_only=True)

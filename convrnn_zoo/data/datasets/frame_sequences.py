@@ -116,8 +116,7 @@ class CustomSequences(FrameSequences):
             frames = frames.float()
             mask = ~frames.isnan() if mask is None else to_tensor("mask", mask).bool()
         except (TypeError, ValueError, RuntimeError) as e:
-            got = f"{type(item).__name__} ({e})"
-            raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {got}") from e
+            raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {type(item).__name__} ({e})") from e
         shape = tuple(frames.shape)
         if len(shape) != 4 or 0 in shape or mask.shape != shape:
             expected = "frames (T, C, H, W), and a mask of that shape if there is one"
@@ -125,8 +124,7 @@ class CustomSequences(FrameSequences):
         if bool((frames.isinf() & mask).any()):
             raise ValueError(f"{which} contains Inf; replace infinite values by NaN, which marks missing ones")
         if tuple(self.shape) not in ((), shape):
-            first = f"{self.name}[0] {tuple(self.shape)}"
-            raise ValueError(f"{which} is {shape}, and {first}; cut or pad sequences to one shape")
+            raise ValueError(f"{which} is {shape}, and {self.name}[0] {tuple(self.shape)}; cut or pad all to one shape")
         return FrameSequence(frames.masked_fill(~mask, torch.nan), time, mask)
 
 

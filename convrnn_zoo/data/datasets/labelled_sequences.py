@@ -80,8 +80,7 @@ def check_shapes(named: Sequence[tuple[str, Tensor]]) -> None:
     name, first = named[0]
     for other, x in named:
         if x.shape[1:] != first.shape[1:]:
-            got = f"{name} {tuple(first.shape)} and {other} {tuple(x.shape)}"
-            raise ValueError(f"expected sequences of one shape beyond time, got {got}")
+            raise ValueError(f"sequences differ beyond time: {name} {tuple(first.shape)} and {other} {tuple(x.shape)}")
 
 
 class LazySequences(Sequence[Tensor]):
@@ -318,8 +317,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
             recordings += inside
         if not recordings:
             error = FileError if path.is_file() else FileNotFoundError
-            expected = f"{' or '.join(ARCHIVES)} files, or a folder of {', '.join(SINGLES)} files for each class"
-            raise error(f"{path}: expected {expected}")
+            raise error(f"{path}: expected {' or '.join(ARCHIVES)}, or a folder of {', '.join(SINGLES)} for each class")
         with naming(path):
             check_shapes([(r.name, r.values) for r in recordings])
         return recordings

@@ -47,11 +47,10 @@ def list_examples(folder: Path) -> list[Path]:
 class VideoFolder(ClipSampling, LabelledSequences):
     """Fields of ``[data]`` with ``kind = "clips"``.
 
-    The data are one folder per class with videos, GIFs, ``.npy`` files ``(T, C, H, W)`` or folders of images. A
-    folder of images is one clip. The folders of the classes may be in folders of the parts, such as ``train`` and
-    ``test``, which `split` then names. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes are
-    divided by 255. Clips may differ in length, and are read when they are indexed. Hidden files and folders are
-    ignored.
+    The data are one folder per class with videos, GIFs, ``.npy`` files ``(T, C, H, W)`` or folders of images. A folder
+    of images is one clip. The folders of the classes may be in folders of the parts, such as ``train`` and ``test``,
+    which `split` then names. Frames are RGB from 0 to 1; arrays keep their channels, and their bytes are divided by
+    255. Clips may differ in length, and are read when indexed. Hidden files and folders are ignored.
 
     The other fields of :class:`LabelledSequences` also apply, except `front_end` and `layout`.
 

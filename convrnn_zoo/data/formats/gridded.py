@@ -28,20 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 HDF5, STORE = (".h5", ".hdf5"), ".zarr"
 GRIB = (".grib", ".grib2", ".grb", ".grb2")
-ATTRIBUTES = (
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
-    "valid_range",
-    "valid_min",
-    "valid_max",
-    "_Unsigned",
-    "units",
-    "calendar",
-    "standard_name",
-    "long_name",
-)
+PACKING = ("scale_factor", "add_offset", "_Unsigned", "_FillValue", "missing_value")
+ATTRIBUTES = (*PACKING, "valid_range", "valid_min", "valid_max", "units", "calendar", "standard_name", "long_name")
 """Attributes of arrays without named dimensions that are read. Others may have types that h5py cannot read."""
 AXES = {2: ("y", "x"), 3: ("time", "y", "x"), 4: ("time", "channel", "y", "x")}
 """Names that the dimensions of an array of frames receive if the file does not name them."""

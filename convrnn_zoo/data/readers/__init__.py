@@ -68,8 +68,7 @@ def find_sources(path: Path, suffixes: Sequence[str] = tuple(ARRAY_READERS)) -> 
     composites = find_composites(path)
     files = list_files(path, suffixes) if path.is_dir() else [path]
     if composites and (others := [f for f in files if not find_format(f)]):
-        found = f"{composites[0][0]} and {others[0]}"
-        raise FileError(f"{path} holds files of several formats, {found}; move one of them to another directory")
+        raise FileError(f"{path} has several formats, {composites[0][0]} and {others[0]}; move one to another folder")
     return composites or [[f] for f in files]
 
 

@@ -39,7 +39,6 @@ from .store import (
     create_store,
     extend_store,
     open_store,
-    remove_partial,
     write_region,
 )
 
@@ -183,7 +182,8 @@ class ArchiveRun(ForecastRun):
         check_settings(self.path, stored, {**settings, "issue_times": first} if grows else settings)
         if grows:
             extend_store(self.path, create)
-        remove_partial(self.path)
+        for file in self.path.rglob("*.partial"):  # which Zarr leaves if a process is killed while it writes
+            file.unlink(missing_ok=True)
 
     def describe(self, template: Any) -> dict[str, Any]:
         """Returns the settings that determine a store, of which `template` is the forecast from one issue time."""

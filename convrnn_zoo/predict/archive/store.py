@@ -134,12 +134,6 @@ def extend_store(path: Path, create: Callable[[Path], None]) -> None:
             os.replace(file, target)
 
 
-def remove_partial(path: Path) -> None:
-    """Removes the temporary files that Zarr leaves if a process is killed while it writes."""
-    for file in path.rglob("*.partial"):
-        file.unlink(missing_ok=True)
-
-
 def write_region(
     path: Path, forecasts: Sequence[Any], first: int, missing: Sequence[int], checksums: Sequence[int]
 ) -> None:

@@ -444,8 +444,7 @@ def to_units(
     """Returns a Dataset of the variables in `units`, converted to their units.
 
     Sums of rain become rates by the bounds of the times in the source; without these, they are sums over `step`
-    minutes, and sums over calendar steps cannot be converted. `relation` are the constants of ``Z = a R^b`` for
-    reflectivity.
+    minutes, and sums over calendar steps cannot be converted. `relation` has a and b of ``Z = a R^b`` for reflectivity.
     """
     periods = get_periods(data)
     if periods is None and step is not None and not isinstance(step, str):
