@@ -1,20 +1,20 @@
 """Weights that another project publishes on the Hub load by their name."""
 
 import dataclasses
+import functools
 import io
 import logging
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from huggingface_hub import cached_assets_path
 
 import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.pretrained import fetch
 from convrnn_zoo.pretrained.published import PUBLISHED
-from convrnn_zoo_command.group import cli
+from tests.helpers.command_line import run
 from tests.helpers.interop.recorded import recorded
 from tests.interop.test_pickles import needs_pickles
 
@@ -37,16 +37,9 @@ def test_a_checkpoint_on_the_hub_loads_by_name(hub, tmp_path, monkeypatch, caplo
     assert list((tmp_path / "cache").rglob("model.ckpt"))  # and nothing in another cache
     requests = len(hub.log)
     convrnn_zoo.create_model(NAME, pretrained=True, cache_dir=tmp_path / "cache")
-    monkeypatch.setattr(
-        fetch,
-        "cached_assets_path",
-        lambda *names, assets_dir=None: cached_assets_path(*names, assets_dir=tmp_path / "cache"),
-    )
-    frames = torch.rand(6, 8, 8)
-    np.save(tmp_path / "frames.npy", frames.numpy())
-    run = CliRunner().invoke(
-        cli, ["predict", "convgru_irene", str(tmp_path / "frames.npy"), "-o", str(tmp_path / "y.npy")]
-    )
-    assert run.exit_code == 0, run.output
+    in_cache = functools.partial(cached_assets_path, assets_dir=tmp_path / "cache")
+    monkeypatch.setattr(fetch, "cached_assets_path", lambda *names, assets_dir=None: in_cache(*names))
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).random((6, 8, 8), np.float32))
+    run("predict", "convgru_irene", tmp_path / "frames.npy", "-o", tmp_path / "y.npy")
     assert np.load(tmp_path / "y.npy").shape[-2:] == (8, 8)
     assert len(hub.log) == requests

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError, interop
 from convrnn_zoo.layers import Conv2dLSTM
-from convrnn_zoo_command.group import cli
+from tests.helpers.command_line import run
 from tests.helpers.interop.recorded import assert_close, assert_identical, recorded
 
 
@@ -34,8 +33,7 @@ def with_pixel_head():
 def test_a_convlstm_with_its_head_is_converted_and_goes_back_bit_for_bit(bias, tmp_path):
     state = {k: v for k, v in with_pixel_head().items() if bias or k.startswith("head") or "bias" not in k}
     torch.save(state, tmp_path / "series.pth")
-    result = CliRunner().invoke(cli, ["convert", "torchgeo", f"{tmp_path}/series.pth", "-o", f"{tmp_path}/mine"])
-    assert result.exit_code == 0, result.output
+    run("convert", "torchgeo", tmp_path / "series.pth", "-o", tmp_path / "mine")
     model, theirs = convrnn_zoo.from_pretrained(tmp_path / "mine").eval(), interop.load("torchgeo", state)
     assert model.pretrained_cfg["architecture"] == f"convlstm2d_{model.rnn.num_layers}layer"
     x, lengths = recorded("torchgeo_convlstm_head").values["x"], torch.tensor([2, 3])

@@ -136,7 +136,6 @@ def test_options_of_a_cell_cannot_be_changed(cls: type) -> None:
         (lambda: layers.Conv1dGRU(2, 3, 3, reset_after=False), "variational_dropout"),
         (lambda: layers.Conv1dMinGRU(2, 3, 3), "variational_dropout"),
     ],
-    ids=["MotionHighwaySTLSTMCell", "MIMBlockCell", "MAUCell", "Conv1dGRU", "Conv1dMinGRU"],
 )
 def test_a_rate_that_a_layer_does_not_support_cannot_be_set(build: Callable[[], Any], name: str) -> None:
     module = build()

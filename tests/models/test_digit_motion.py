@@ -1,6 +1,7 @@
-"""The metrics of the Digit Motion weights, recomputed on the clips of the demo."""
+"""The metrics of the Digit Motion weights on the clips of the demo, and of the RadHAR weights on 50 test windows."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,17 +39,22 @@ def count_correct(model, clips, labels):
     return sum(p.label == names[k] for p, k in zip(model.classify(clips), labels, strict=True))
 
 
+def assert_is_claimed(record, correct, known, count):
+    """Compares the number of correct samples with the known one and with the accuracy of the metadata."""
+    assert correct == pytest.approx(known, abs=1)  # rounding depends on the hardware
+    claimed = record.metrics[0].value
+    spread = 196 * (claimed / 100 * (1 - claimed / 100) / count) ** 0.5  # of so many samples, 95 %
+    assert 100 * correct / count == pytest.approx(claimed, abs=spread)
+
+
 def test_every_weights_tag_is_tested():
     assert {name for name in WEIGHTS if name.endswith(".digit_motion")} == set(CORRECT)
 
 
 def test_accuracy_matches_the_metadata(model, clips):
     record = next(WEIGHTS[name] for name in CORRECT if name.startswith(model.pretrained_cfg["architecture"]))
-    correct = count_correct(model, *clips)
-    assert correct == pytest.approx(CORRECT[record.name], abs=1)  # rounding depends on the hardware
-    claimed, count = record.metrics[0], len(clips[0])
-    spread = 196 * (claimed.value / 100 * (1 - claimed.value / 100) / count) ** 0.5  # of 200 clips, 95 %
-    assert 100 * correct / count == pytest.approx(claimed.value, abs=spread)
+    assert_is_claimed(record, count_correct(model, *clips), CORRECT[record.name], len(clips[0]))
+    claimed = record.metrics[0]
     assert claimed.interval[0] < claimed.value < claimed.interval[1]
 
 
@@ -83,3 +89,23 @@ def test_the_command_line_classifies_the_demos_clips(name):
     names = [WEIGHTS[name].label_names[label] for label in np.load(CLIPS)["labels"]]
     correct = [p["prediction"] == label for p, label in zip(predictions, names, strict=True)]
     assert sum(correct) == pytest.approx(CORRECT[name], abs=1)
+
+
+# ---- RadHAR ----------------------------------------------------------------------------------------------------------
+RADHAR = "convlstm2d_bi_2layer.radhar"
+
+
+def test_accuracy_of_radhar_matches_the_metadata():
+    record, model = WEIGHTS[RADHAR], convrnn_zoo.create_model(RADHAR, pretrained=True)
+    with np.load(Path(__file__).with_name("radhar.npz")) as sample:
+        windows, labels = sample["x"].astype("float32"), sample["labels"]
+    assert np.bincount(labels).tolist() == [10] * 5
+    correct = [p.label == record.label_names[k] for p, k in zip(model.classify(windows), labels, strict=True)]
+    assert_is_claimed(record, sum(correct), 46, 50)
+
+
+def test_the_metadata_has_the_accuracy_of_radhar_on_days_that_were_not_trained_on():
+    by_name = {m.name: m for m in WEIGHTS[RADHAR].metrics}
+    for kind, mean in (("windows", "accuracy, unseen days"), ("recordings", "accuracy, recordings of unseen days")):
+        days = [by_name[f"accuracy, {kind}, {day} June unseen"] for day in (28, 30)]
+        assert by_name[mean].value == pytest.approx(np.mean([m.value for m in days]), abs=0.01)

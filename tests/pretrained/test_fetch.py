@@ -18,7 +18,6 @@ import pytest
 import safetensors
 import timm
 import torch
-from click.testing import CliRunner
 
 import convrnn_zoo
 from convrnn_zoo import WEIGHTS, HubAccessError, WeightsError, interop
@@ -26,7 +25,7 @@ from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.pretrained import fetch
 from convrnn_zoo.pretrained.download import HubFile
 from convrnn_zoo.pretrained.published import FILE, PUBLISHED, Published, read_published
-from convrnn_zoo_command.group import cli
+from tests.helpers.command_line import run
 from tests.helpers.hub.examples import representatives
 from tests.helpers.hub.owners import Answer, Owners, answer_file, send, serve_owners
 from tests.helpers.interop.recorded import recorded
@@ -128,10 +127,9 @@ def test_every_way_to_a_model_leads_to_the_weights(
 ) -> None:
     publish()
     monkeypatch.setattr(fetch, "cached_assets_path", lambda *names, assets_dir=None: make(tmp_path.joinpath(*names)))
-    run = CliRunner().invoke(cli, ["pull", NAME, "-o", str(tmp_path / "out")])
-    assert run.exit_code == 0, run.output
-    assert NAME in run.output
-    assert "licence: other" in run.output
+    text = run("pull", NAME, "-o", tmp_path / "out")
+    assert NAME in text
+    assert "licence: other" in text
     models = [
         convrnn_zoo.create_model("firenet", pretrained=True),
         convrnn_zoo.create_model("firenet", pretrained="evreal"),
