@@ -129,7 +129,9 @@ def test_hidden_layers_follow_the_convolution():
     pooled.prune_intermediate_layers([0])
     torch.testing.assert_close(pooled.forward_head(maps), maps)
     keys = [f"{part}.{end}" for part in ("posts.0.0", "necks.0.0", "necks.0.2") for end in ("weight", "bias")]
-    assert list(BiConvLSTM(**SMALL).state_dict())[-6:] == keys
+    plain = BiConvLSTM(**SMALL, global_pool=None).eval()
+    assert list(plain.state_dict())[-6:] == keys
+    assert (plain(x).shape, plain(x[:, 0]).shape) == ((3, 5, 2, 4, 4), (3, 2))  # a frame is pooled
 
 
 @pytest.mark.parametrize(
