@@ -49,9 +49,7 @@ class ForecastOptions:
         None, description="Edge of a pixel in km, for models that resample maps [default: by coordinates]."
     )
     outside: str | None = field(
-        None,
-        description="Forecast of nowcasts where the rain comes from outside the map: climatology or nan "
-        "[default: climatology].",
+        None, description="Rain from outside the map in nowcasts: climatology or nan [default: climatology]."
     )
     coarsen: int | None = field(
         None, description="Edge of the blocks that are averaged in radar composites [default: as in training]."
@@ -63,9 +61,7 @@ class ForecastOptions:
         None, description="Name of the array in .npz, HDF5, NetCDF, GRIB or Zarr files with several."
     )
     sel: Mapping[str, Any] | None = field(
-        None,
-        description="Part of a dimension of labelled frames, such as realization=0, level=850 or lat=50,55 for a "
-        "range; may be repeated.",
+        None, description="Part of a labelled dimension, such as level=850 or lat=50,55 (a range); may be repeated."
     )
     recipe: str | None = field(
         None, description="Recipe of a forecaster whose weights do not specify the unit of the data."

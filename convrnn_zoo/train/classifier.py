@@ -65,10 +65,7 @@ def load_labelled(
         raise ValueError(f"the recipe's augment has {', '.join(augment.audio_fields)}, which apply to sound only")
     model = recipe.create_model(in_chans=1, num_classes=2, device="meta")
     if not isinstance(model, Classifier):
-        raise ValueError(
-            f"{recipe.architecture} does not classify sequences; choose an architecture that does, such as "
-            "convlstm1d_1layer"
-        )
+        raise ValueError(f"{recipe.architecture} does not classify sequences; choose one such as convlstm1d_1layer")
     train, *_ = parts = [add_axes(part, model.ndim)._replace(label_names=part.label_names or names) for part in parts]
     for split, part in zip(splits, parts, strict=True):
         shape, classes = tuple(part.sequences[0].shape), part.label_names
@@ -94,10 +91,7 @@ def initial_front_end(recipe: ClassifierRecipe) -> LogMel | None:
     front_end = from_pretrained(recipe.init_from).front_end if recipe.init_from else None
     fields = getattr(recipe.data, "front_end", {})
     if front_end is not None and fields and LogMel(**{"rate": front_end.rate, **fields}) != front_end:
-        raise ValueError(
-            f"the recipe's data.front_end differs from that of {recipe.init_from}; remove it, or write "
-            f"{front_end.to_json()}"
-        )
+        raise ValueError(f"data.front_end is not that of {recipe.init_from}; remove it or write {front_end.to_json()}")
     return front_end
 
 

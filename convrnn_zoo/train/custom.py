@@ -172,10 +172,7 @@ class BatchStream(CustomSequences):
                 is_empty = False
                 yield from unbatch(item)
             if is_empty:
-                raise ValueError(
-                    f"{self.name} yields nothing when it is iterated over again; pass an iterable such as a DataLoader "
-                    "in place of an iterator"
-                )
+                raise ValueError(f"{self.name} yields nothing the second time; pass an iterable such as a DataLoader")
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Returns `n` negative numbers, for which :meth:`read` returns the next sequences."""
