@@ -64,6 +64,8 @@ def test_bcdunet_reads_each_image_of_a_series_by_itself():
     out = model(x)
     assert out.shape == (2, 4, 3, 8, 12)
     torch.testing.assert_close(out[:, 1], model(x[:, 1]), atol=1e-6, rtol=1e-5)
+    model.prune_intermediate_layers([0])
+    assert model.num_classes == 0
 
 
 @pytest.mark.parametrize(
