@@ -282,30 +282,32 @@ def trained_module(recipe: ForecasterRecipe, model: Forecaster) -> nn.Module:
 
 
 def training_loss(
-    recipe: ForecasterRecipe,
-    model: Forecaster,
-    network: nn.Module,
-    batch: FrameBatch,
-    custom: CustomLoss = None,
-    is_training: bool = True,
+    recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch, custom: CustomLoss = None
 ) -> Tensor:
     """Returns the loss of a batch; unknown pixels (NaN) are left out.
 
-    In training, the loss of an autoregressive model includes every frame from the second on, that of other models only
-    the frames after the inputs. `network` is the :func:`trained_module`, or its wrapper for several processes. The
-    function `custom` replaces that of the recipe's `loss`.
+    The loss of an autoregressive model includes every frame from the second on, that of other models only the frames
+    after the inputs. `network` is the :func:`trained_module`, or its wrapper for several processes. The function
+    `custom` replaces that of the recipe's `loss`.
     """
-    if find_loss(recipe.loss).is_probabilistic:
-        return exceedance_loss(recipe, model, network, batch)
-    if is_training and isinstance(model, AutoregressiveForecaster):
+    if isinstance(model, AutoregressiveForecaster) and not find_loss(recipe.loss).is_probabilistic:
         return _autoregressive_loss(recipe, model, network, batch, custom)
-    return _direct_loss(recipe, model, network, batch, custom)
+    return _forecast_loss(recipe, model, network, batch, custom)
 
 
 def validation_loss(recipe: ForecasterRecipe, model: Forecaster, frames: Tensor, custom: CustomLoss = None) -> Tensor:
     """Returns the loss of the frames after the inputs, at all lead times; the model reads its own forecasts."""
     recipe, network = dataclasses.replace(recipe, lead_times=0, noise=0.0), trained_module(recipe, model)
-    return training_loss(recipe, model, network, (frames, frames), custom, is_training=False)
+    return _forecast_loss(recipe, model, network, (frames, frames), custom)
+
+
+def _forecast_loss(
+    recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch, custom: CustomLoss
+) -> Tensor:
+    """Returns the loss of the frames after the inputs."""
+    if find_loss(recipe.loss).is_probabilistic:
+        return exceedance_loss(recipe, model, network, batch)
+    return _direct_loss(recipe, model, network, batch, custom)
 
 
 def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:

@@ -214,9 +214,12 @@ def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Enc
 def check_files(files: Sequence[Frames], ranges: Sequence[Encoding]) -> None:
     """Applies :func:`check_values` to all frames in memory, and to :data:`MAX_READ` frames of each file on disk."""
     for frames in files:
-        count, stride = (MAX_READ, MAX_READ) if frames.is_loaded else (1, -(-len(frames) // MAX_READ) or 1)
-        parts = (frames.read(t, t + count) for t in range(0, len(frames), stride))
-        check_values(parts, frames.path, ranges)
+        starts: Sequence[int] = range(0, len(frames), MAX_READ)
+        count = MAX_READ
+        if not frames.is_loaded:  # the first and the last frame are among those that are read
+            numbers = torch.linspace(0, len(frames) - 1, min(MAX_READ, len(frames)), dtype=torch.float64)
+            starts, count = numbers.long().tolist(), 1
+        check_values((frames.read(t, t + count) for t in starts), frames.path, ranges)
 
 
 def check_steps(files: Sequence[Frames], step: Step | None) -> None:

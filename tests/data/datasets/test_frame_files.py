@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, VideoFrames, read_dataset
+from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, VideoFrames, open_frames, read_dataset
+from convrnn_zoo.data.datasets.frame_dataset import check_files
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
+from convrnn_zoo.values.preprocessing import Encoding
 from tests.helpers.data.own_data import WRITERS, blobs, write_gif, write_hdf5, write_pictures, write_video
 
 FRAMES = ArrayFrames(name="blobs", unit="mm/h", step=5)
@@ -404,3 +406,12 @@ def test_missing_and_empty_paths_are_reported(tmp_path):
         for path, words in ((None, "--data"), (tmp_path / "no", "/no "), (tmp_path, str(tmp_path))):
             with pytest.raises(FileNotFoundError, match=words):
                 kind.load(path, "train", *split)
+
+
+@pytest.mark.parametrize("frame", [0, 130])
+def test_the_first_and_the_last_frame_of_a_long_file_are_checked(frame, tmp_path):
+    values = np.ones((131, 1, 4, 5), "float32")
+    values[frame] = -999
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(FileError, match=r"a\.npy.*-999.*data\.fill_value"):
+        check_files([open_frames(tmp_path / "a.npy")], [Encoding(unit="mm/h")])
