@@ -216,12 +216,13 @@ def test_maps_that_are_torn_at_greenwich_or_the_date_line_are_rejected(edge, bef
 
 
 # ---- series of files -----------------------------------------------------------------------------------------------
-@given(st.permutations(range(5)), st.sampled_from(["%Y%m%d%H%M", "%Y-%m-%d_%H-%M", "%Y%m%dT%H%M%SZ"]))
+@given(st.permutations(range(5)), st.sampled_from(["%Y%m%d%H%M", "%Y-%m-%d_%H-%M", "%Y%m%dT%H%M%SZ", "%Y-%m"]))
 @settings(max_examples=8, **OPTIONS)
 def test_undated_maps_have_the_dates_in_the_names_of_their_files(order, form):
     """The dates are those that pandas reads; a missing file is a gap."""
     pandas = pytest.importorskip("pandas")
-    dates = pandas.date_range("2020-02-28T23:50", periods=5, freq="5min")
+    start, freq = ("2019-11-01", "MS") if form == "%Y-%m" else ("2020-02-28T23:50", "5min")
+    dates = pandas.date_range(start, periods=5, freq=freq)
     folder = Path(tempfile.mkdtemp())
     try:
         for i in order[:4]:
