@@ -22,13 +22,14 @@ THRESHOLDS = [0.5, 5.0]
 
 
 class Case(NamedTuple):
-    """A forecast: size of the map, what is forecast, and threads."""
+    """A forecast: size of the map, what is forecast, threads, and whether torch asks Linux for pages of 2 MiB."""
 
     title: str
     height: int
     width: int
     kind: str
     threads: int = 1
+    huge_pages: bool = False
 
 
 CASES = {
@@ -36,7 +37,9 @@ CASES = {
     "bfloat16": Case("forecast under autocast in bfloat16", 1024, 1024, "bfloat16"),
     "probabilities": Case("probabilities of two thresholds", 1024, 1024, "probabilities"),
     "members": Case("20 members", 1024, 1024, "members"),
+    "huge-pages": Case("forecast in huge pages", 1024, 1024, "forecast", huge_pages=True),
     "opera": Case("forecast", 2200, 1900, "forecast", 2),
+    "opera-huge-pages": Case("forecast in huge pages", 2200, 1900, "forecast", 2, huge_pages=True),
 }
 
 
@@ -75,7 +78,8 @@ def peak_memory() -> int:
 def measure(case: Case, checkout: Path) -> dict[str, float]:
     """Returns what :func:`run` returns in a new process, with the package of a checkout."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": str(case.threads)}
-    arguments = [sys.executable, __file__, *map(str, case[1:])]
+    environment["THP_MEM_ALLOC_ENABLE"] = str(int(case.huge_pages))
+    arguments = [sys.executable, __file__, *map(str, case[1:5])]
     done = subprocess.run(arguments, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result

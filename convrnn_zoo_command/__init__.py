@@ -1,5 +1,6 @@
 """The program ``convrnn-zoo``: the group of commands, which imports torch and timm only for a command that runs."""
 
+import os
 import sys
 
 
@@ -11,4 +12,5 @@ def main() -> None:
         from .group import cli
     except ImportError as e:
         sys.exit(f"{e}; run: pip install 'convrnn-zoo[cli]'")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks Linux for huge pages, which large maps fill sooner
     cli()

@@ -130,6 +130,7 @@ def large_nowcasts(page: str) -> str:
         "12 frames of": "{title}",
         "threads": "{threads}",
         "processor time, s": "{seconds:.0f}",
+        "by the clock, s": "{wall:.0f}",
         "GiB above the imports": lambda case: f"{case['mib'] / 1024:.1f}",
     }
     return (

@@ -79,6 +79,15 @@ def test_help_does_not_import_torch(words, tmp_path):
     assert not imported & {"torch", "timm", "torchvision", "huggingface_hub", "numpy"}
 
 
+@pytest.mark.parametrize(("before", "within"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")], ids=["ours", "own"])
+def test_commands_ask_for_huge_pages_unless_the_user_decides(before, within, monkeypatch):
+    found = []
+    monkeypatch.setattr(os, "environ", before)
+    monkeypatch.setattr(_group, "cli", lambda: found.append(os.environ["THP_MEM_ALLOC_ENABLE"]))
+    main()
+    assert found == [within]
+
+
 def test_a_missing_extra_is_an_error_with_its_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "click", None)
     with pytest.raises(SystemExit, match=r"click.*pip install 'convrnn-zoo\[cli\]'"):
