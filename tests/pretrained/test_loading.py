@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import convrnn_zoo
 from convrnn_zoo import WeightsError
@@ -286,6 +286,15 @@ def test_one_direction_is_adapted_although_the_weight_of_the_other_is_missing():
     adapted = adapt_state_dict(state, model, source.pretrained_cfg, 1, 2, "a")
     assert "rnn.weight_ih_l0" not in adapted
     torch.testing.assert_close(adapted["rnn.weight_ih_l0_reverse"].sum(1), state["rnn.weight_ih_l0_reverse"][:, 0])
+
+
+def test_a_weight_that_reads_other_channels_is_left_while_others_are_adapted():
+    model = nn.ModuleDict({"grouped": nn.Conv2d(2, 2, 1, groups=2), "stem": nn.Conv2d(2, 2, 1)})
+    model.in_chans, model.num_classes, model.input_weights = 2, 0, ["grouped.weight", "stem.weight"]
+    state = {"grouped.weight": torch.rand(2, 2, 1, 1), "stem.weight": torch.rand(2, 4, 1, 1)}
+    adapted = adapt_state_dict(state, model, {}, 4, 0, "a")
+    assert adapted["grouped.weight"] is state["grouped.weight"]
+    torch.testing.assert_close(adapted["stem.weight"], 2 * state["stem.weight"][:, :2])
 
 
 def test_names_of_tensors_are_shortened_in_messages(tmp_path):

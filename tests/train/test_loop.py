@@ -15,8 +15,9 @@ from torch import nn
 
 from convrnn_zoo import create_model, save_pretrained
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.recipes import ClassifierRecipe
+from convrnn_zoo.recipes import ClassifierRecipe, Recipe
 from convrnn_zoo.train import classifier, loop
+from convrnn_zoo.train.writing import check_writable
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import FRAMES
 from tests.helpers.registry import slow_unless
@@ -229,3 +230,14 @@ def test_weights_of_another_model_are_never_overwritten(radar, tmp_path):
     message = run("train", tmp_path / "r.toml", "--data", radar, "-o", tmp_path / "mine", "--quiet", code=1)
     assert str(tmp_path / "mine") in message
     assert sha256(tmp_path / "mine" / "model.safetensors") == weights
+
+
+def test_a_resumed_run_may_divide_its_updates_otherwise(tmp_path):
+    (tmp_path / "recipe.toml").write_text(FRAMES)
+    (tmp_path / "train.ckpt").touch()
+    recipe = Recipe.parse(FRAMES)
+    halves = dataclasses.replace(recipe, batch_size=1, grad_accum_steps=recipe.batch_size)
+    check_writable(tmp_path, None, dataclasses.replace(recipe, batch_size=2 * recipe.batch_size))  # of two processes
+    check_writable(tmp_path, None, halves)
+    with pytest.raises(ValueError, match=r"with lr \(0.01 there, 0.5 here\), and"):
+        check_writable(tmp_path, None, dataclasses.replace(halves, lr=0.5))

@@ -226,6 +226,7 @@ ENTRIES = {
     "truth": ({"name": "a", "step": True}, r"data\.step.* True"),
     "shipped": ({"kind": "rain", "crop": 64}, r"data\.crop\b"),
     "size": ({"kind": "video", "name": "a", "size": (3,)}, r"data\.size.* 2 values, got 1"),
+    "channels": ({"kind": "video", "name": "a", "channels": 4}, r"data\.channels.* 4"),
     "no groups": ({"name": "a", "split": "group"}, r"data\.group_pattern or data\.group_file"),
     "groups without a split": ({"name": "a", "group_file": "b"}, r"data\.group_pattern or data\.group_file"),
     "pattern": ({"name": "a", "split": "group", "group_pattern": "("}, r"data\.group_pattern is not"),

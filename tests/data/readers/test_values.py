@@ -8,6 +8,7 @@ from PIL import Image
 
 from convrnn_zoo import Preprocessing, create_model, save_pretrained
 from convrnn_zoo.data import ArrayFrames, ReadOptions, VideoFrames, open_frames
+from convrnn_zoo.data.frames import DataVariable
 from convrnn_zoo.data.readers import FileError, open_files
 from convrnn_zoo.values.labels.times import decode_time
 from tests.helpers.command_line import run
@@ -274,3 +275,13 @@ def test_tiff_files_of_32_bit_integers_have_no_known_range(tmp_path):
     Image.fromarray((gradient() * 255).astype("int32")).save(tmp_path / "0.tif")
     with pytest.raises(ValueError, match=r"0\.tif.*\.npy"):
         images(tmp_path)
+
+
+def test_variables_of_one_row_are_read(tmp_path):
+    arrays = {"rain": np.ones((6, 1, 5)), "heat": np.arange(6.0), "ground": np.full((1, 5), 3.0)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    names = {"variables": "rain", "future": "heat", "static": "ground"}
+    roles = {role: (DataVariable(name=name),) for role, name in names.items()}
+    frames = open_frames(tmp_path / "a.npz", ReadOptions(**roles)).read(2, 4)
+    assert frames.shape == (2, 3, 1, 5)
+    assert frames[:, :, 0, 0].tolist() == [[1, 2, 3], [1, 3, 3]]
