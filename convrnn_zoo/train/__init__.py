@@ -1,7 +1,9 @@
 """Training from recipes: the loop, its batches, optimizers and processes, and one file per task.
 
-``run.py`` starts the processes by ``launch.py`` and calls the file of the task, whose trainer makes the updates in
-``loop.py``. Weights are written with their metadata and scores.
+accelerate's launcher starts the processes, if there are several, and ``launch.py`` joins them. ``run.py`` trains a
+model for each seed and writes the weights of the first one, with their metadata and scores. The trainer in the file of
+the task adds batches, loss and scores to :class:`~convrnn_zoo.train.task.TaskTrainer`, which builds the optimizer, and
+to the loop of updates in ``loop.py``.
 """
 
 from ..recipes import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe

@@ -265,7 +265,7 @@ class ClassifierTrainer(TaskTrainer):
 
     metrics = ("accuracy",)
     first_checkpoint = "seed{}.ckpt"
-    load_splits = staticmethod(load_labelled)
+    load_data = staticmethod(load_labelled)
 
     def __init__(
         self,
@@ -274,6 +274,7 @@ class ClassifierTrainer(TaskTrainer):
         train: Labelled,
         validation: Labelled | None = None,
         *,
+        processes: Processes | None = None,
         custom: Custom | None = None,
         **options: Any,
     ) -> None:
@@ -292,7 +293,7 @@ class ClassifierTrainer(TaskTrainer):
         trained_on = {"classes": list(train.label_names), "checksum": labelled_checksum(train)}
         if validation is not None:
             trained_on["validation"] = labelled_checksum(validation)
-        count = (options.get("processes") or Processes()).count
+        count = 1 if processes is None else processes.count
         super().__init__(
             recipe,
             model,
@@ -301,6 +302,7 @@ class ClassifierTrainer(TaskTrainer):
             max_steps=recipe.epochs * -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * count)),
             trained_on=trained_on,
             title=f"seed {seed}",
+            processes=processes,
             custom=custom,
             **options,
         )

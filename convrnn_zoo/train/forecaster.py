@@ -86,7 +86,7 @@ class ForecasterTrainer(TaskTrainer):
     """
 
     first_checkpoint = "last.ckpt"
-    load_splits = staticmethod(load_sequences)
+    load_data = staticmethod(load_sequences)
 
     def __init__(
         self,
@@ -287,27 +287,18 @@ def training_loss(
     """Returns the loss of a batch; unknown pixels (NaN) are left out.
 
     The loss of an autoregressive model includes every frame from the second on, that of other models only the frames
-    after the inputs. `network` is the :func:`trained_module`, or its wrapper for several processes. The function
-    `custom` replaces that of the recipe's `loss`.
+    after the inputs. A probabilistic loss is :func:`exceedance_loss`. `network` is the :func:`trained_module`, or its
+    wrapper for several processes. The function `custom` replaces that of the recipe's `loss`.
     """
-    if isinstance(model, AutoregressiveForecaster) and not find_loss(recipe.loss).is_probabilistic:
+    if isinstance(model, AutoregressiveForecaster):
         return _autoregressive_loss(recipe, model, network, batch, custom)
-    return _forecast_loss(recipe, model, network, batch, custom)
+    return _forecast_loss(recipe, model, network, batch[0], custom)
 
 
 def validation_loss(recipe: ForecasterRecipe, model: Forecaster, frames: Tensor, custom: CustomLoss = None) -> Tensor:
     """Returns the loss of the frames after the inputs, at all lead times; the model reads its own forecasts."""
     recipe, network = dataclasses.replace(recipe, lead_times=0, noise=0.0), trained_module(recipe, model)
-    return _forecast_loss(recipe, model, network, (frames, frames), custom)
-
-
-def _forecast_loss(
-    recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch, custom: CustomLoss
-) -> Tensor:
-    """Returns the loss of the frames after the inputs."""
-    if find_loss(recipe.loss).is_probabilistic:
-        return exceedance_loss(recipe, model, network, batch)
-    return _direct_loss(recipe, model, network, batch, custom)
+    return _forecast_loss(recipe, model, network, frames, custom)
 
 
 def check_loss(recipe: ForecasterRecipe, values: Any, sequence: Tensor) -> None:
@@ -365,11 +356,14 @@ def _encode_known(model: Forecaster, known: dict[str, Any]) -> dict[str, Tensor]
     return {name: pad_frames(encode[name](inputs), model.reduction, 0.0) for name, inputs in known.items()}
 
 
-def _direct_loss(
-    recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, batch: FrameBatch, custom: CustomLoss
+def _forecast_loss(
+    recipe: ForecasterRecipe, model: Forecaster, network: nn.Module, frames: Tensor, custom: CustomLoss
 ) -> Tensor:
+    """Returns the loss of the frames after the inputs."""
+    if find_loss(recipe.loss).is_probabilistic:
+        return exceedance_loss(recipe, model, network, frames)
     values: Any = model.preprocessing
-    frames, known = split_channels(batch[0], values)
+    frames, known = split_channels(frames, values)
     frames = pad_frames(frames, model.reduction)
     frames, later = frames[:, : recipe.inputs], frames[:, recipe.inputs :]
     x, horizon = _add_noise(recipe, model.preprocess(frames)), recipe.horizon
@@ -413,13 +407,13 @@ class NowcastLogits(nn.Module):
 
 
 def exceedance_loss(
-    recipe: ForecasterRecipe, model: Any, network: nn.Module, batch: FrameBatch, minutes: float | None = None
+    recipe: ForecasterRecipe, model: Any, network: nn.Module, frames: Tensor, minutes: float | None = None
 ) -> Tensor:
     """Returns the cross-entropy of a nowcast's probabilities at random lead times, or at all without `lead_times`.
 
     Frames are `minutes` apart, by default the time step of the data.
     """
-    frames, truth = pad_frames(batch[0], model.reduction).split([recipe.inputs, batch[0].shape[1] - recipe.inputs], 1)
+    frames, truth = pad_frames(frames, model.reduction).split([recipe.inputs, frames.shape[1] - recipe.inputs], 1)
     horizon = truth.shape[1]
     steps = torch.randperm(horizon)[: recipe.lead_times or horizon].sort().values.tolist()
     minutes = minutes or model.preprocessing.step

@@ -82,7 +82,7 @@ class Loader:
             DataLoader,
             _Reader(read, seed, processes.rank),
             batch_size=None,
-            sampler=self,  # whose requests are replaced before each iteration
+            sampler=self,  # load -> DataLoader -> __iter__ (the requests of `load`) -> _Reader, in a worker -> read
             num_workers=workers,
             pin_memory=processes.can_pin,
             worker_init_fn=partial(leave_signals, self.is_training),

@@ -1,20 +1,24 @@
 """Training of any recipe."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..pretrained.metadata import WeightsMetadata
+from ..pretrained.metadata import Metric, WeightsMetadata
 from ..recipes import ClassifierRecipe, Recipe
 from .classifier import ClassifierTrainer
 from .custom import Custom, read_iterables
 from .forecaster import ForecasterTrainer
-from .launch import CHECKPOINT_MINUTES, launch
+from .launch import CHECKPOINT_MINUTES, Processes, launch
 from .loop import Trainer
-from .task import train_task
+from .task import identify_part
+from .writing import check_writable, write_weights
 
 
 def train(
@@ -108,11 +112,68 @@ def train(
     if not isinstance(data, Path | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
     custom = Custom(loss, {} if metrics is None else metrics, optimizer, schedule, callbacks)
-    task = ClassifierTrainer if isinstance(recipe, ClassifierRecipe) else ForecasterTrainer
-    splits, out, into = recipe.list_splits(data), Path(out), into and Path(into)
-    custom.check("validation" in splits, ("loss", *task.metrics))
+    trainer_class: type[ClassifierTrainer | ForecasterTrainer] = (
+        ClassifierTrainer if isinstance(recipe, ClassifierRecipe) else ForecasterTrainer
+    )
+    splits, out, into = recipe.list_splits(data), Path(out), Path(into) if into else None
+    custom.check("validation" in splits, ("loss", *trainer_class.metrics))
     if isinstance(data, Mapping):
         data = read_iterables(recipe, data)
     with launch(device, log_with, out, recipe.to_table(), threads, checkpoint_minutes) as processes:
-        options: Any = {"data": data, "splits": splits, "out": out, "into": into}
-        return train_task(task, recipe, processes, progress=progress, custom=custom, **options)
+        return train_seeds(trainer_class, recipe, data, splits, out, into, processes, custom, progress)
+
+
+def train_seeds(
+    trainer_class: type[ClassifierTrainer | ForecasterTrainer],
+    recipe: Any,
+    data: Any,
+    splits: Sequence[str],
+    out: Path,
+    into: Path | None,
+    processes: Processes,
+    custom: Custom,
+    progress: bool,
+) -> WeightsMetadata | None:
+    """Trains one model for each seed, and writes the weights of the first one; see :func:`train` for the arguments.
+
+    Returns None in all processes but the main one.
+    """
+    parts: Any = trainer_class.load_data(recipe, data, splits)
+    train, test, *validation = parts
+    processes.from_main(partial(check_writable, out, into, recipe))
+    write = partial(write_weights, recipe, data=recipe.data, out=out, into=into)
+    first: dict[str, Any] = {}  # the model of the first seed, and fields of its metadata
+    runs: list[Sequence[Metric]] = []
+    for seed in recipe.seeds:
+        name = trainer_class.first_checkpoint.format(seed) if seed == recipe.seed else f"seed{seed}.ckpt"
+        trainer = trainer_class(
+            recipe=recipe,
+            seed=seed,
+            train=train,
+            validation=validation[0] if validation else None,
+            checkpoint=out / name,
+            processes=processes,
+            custom=custom,
+            progress=progress,
+        )
+        trainer.fit()
+        if not processes.is_main:
+            continue
+        if not first:  # written before the evaluation, which could fail
+            first = {"model": trainer.model, **trainer.describe(test, *validation)}
+            first["training_part"] = identify_part(train)
+            split = write(**first).split
+        runs.append([dataclasses.replace(m, split=split) for m in trainer.score(test, train)])
+    return write(**first, metrics=join_metrics(runs)) if processes.is_main else None
+
+
+def join_metrics(runs: Sequence[Sequence[Metric]]) -> tuple[Metric, ...]:
+    """Returns the metrics of the first of several runs, with the mean and the standard deviation over all runs."""
+    if len(runs) == 1:
+        return tuple(runs[0])
+    joined = []
+    for metric in runs[0]:
+        values = [other.value for run in runs for other in run if other.name == metric.name]
+        mean, std = (float(f"{function(values):.6g}") for function in (fmean, pstdev))
+        joined.append(dataclasses.replace(metric, mean=mean, std=std, runs=len(values)))
+    return tuple(joined)

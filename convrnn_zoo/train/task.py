@@ -1,13 +1,11 @@
-"""The part of training that all recipes share: one model for each seed, its files, and its scores."""
+"""The part of training that all recipes share: the trainer of one model, and its initial weights."""
 
-import dataclasses
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any, ClassVar
 
 from timm.models import group_parameters
@@ -16,7 +14,7 @@ from torch import nn
 from .._extras import need
 from ..data import CroppedSequences, Labelled
 from ..models import Forecaster, VideoModel, ZooModel, from_pretrained
-from ..pretrained.metadata import Metric, WeightsMetadata
+from ..pretrained.metadata import Metric
 from ..pretrained.state_dict import adapt_state_dict, check_state_dict
 from ..recipes import Recipe
 from .custom import Custom
@@ -24,7 +22,6 @@ from .launch import Processes
 from .loader import Loader
 from .loop import Trainer
 from .optim import create_optimizer, create_schedule
-from .writing import check_writable, write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +29,9 @@ logger = logging.getLogger(__name__)
 class TaskTrainer(Trainer):
     """Trains the model of a recipe with one seed.
 
-    A subclass builds the model of the recipe, and has the methods of :class:`Trainer` and :attr:`load_splits`,
-    :meth:`describe` and :meth:`score`.
+    A subclass builds the model of the recipe, and has the methods of :class:`Trainer` and :attr:`load_data`,
+    :meth:`describe` and :meth:`score`. Its constructor takes the training and the validation data, and forwards
+    `checkpoint`, `name`, `processes`, `custom` and `progress` to this one.
 
     Args:
         model: the model of the recipe.
@@ -42,7 +40,6 @@ class TaskTrainer(Trainer):
         trained_on: checksums of the data, which a resumed run compares.
         network: module whose ``forward`` is called in training, by default the model.
         name: name of a variant of the recipe, which is part of the title and of the checkpoint.
-        **options: further arguments of :class:`Trainer`.
     """
 
     model: Any
@@ -50,7 +47,7 @@ class TaskTrainer(Trainer):
     loader: Loader
     first_checkpoint: ClassVar[str]
     """Name of the checkpoint of the first seed; the others have that of their seed."""
-    load_splits: ClassVar[Callable[..., Sequence[Any]]]
+    load_data: ClassVar[Callable[..., Sequence[Any]]]
     """Function ``(recipe, data, splits)`` that returns the part of the data of each split."""
 
     def __init__(
@@ -68,7 +65,7 @@ class TaskTrainer(Trainer):
         name: str = "",
         processes: Processes | None = None,
         custom: Custom | None = None,
-        **options: Any,
+        progress: bool = True,
     ) -> None:
         processes, self.custom = processes or Processes(), custom or Custom()
         if checkpoint is not None:  # for the figures: an error now, not after training
@@ -92,12 +89,12 @@ class TaskTrainer(Trainer):
             seed=seed,
             checkpoint=checkpoint,
             title=title + (name and f", {name}"),
+            progress=progress,
             processes=processes,
             callbacks=self.custom.callbacks,
             series=f"seed{seed}" if len(seeds) > 1 else "",
             frozen=frozen_parameters(model, recipe.init_from) if recipe.freeze_steps else (),
             frozen_steps=recipe.freeze_steps,
-            **options,
         )
 
     def describe(self, test: Any, validation: Any = None) -> dict[str, Any]:
@@ -107,54 +104,6 @@ class TaskTrainer(Trainer):
     def score(self, test: Any, train: Any) -> Sequence[Metric]:
         """Returns the metrics of the trained model on the test part, and of baselines from the training part."""
         raise NotImplementedError(f"{type(self).__name__} must implement score")
-
-
-def train_task(
-    task: type[TaskTrainer],
-    recipe: Recipe,
-    processes: Processes,
-    *,
-    data: Any,
-    splits: Sequence[str],
-    out: Path,
-    into: Path | None,
-    **options: Any,
-) -> WeightsMetadata | None:
-    """Trains one model for each seed by a :class:`TaskTrainer`, and writes the weights of the first one.
-
-    See :func:`~convrnn_zoo.train.run.train` for the arguments. Returns None in all processes but the main one.
-    """
-    train, test, *validation = task.load_splits(recipe, data, splits)
-    processes.from_main(partial(check_writable, out, into, recipe))
-    runs: list[Sequence[Metric]] = []
-    create: Any = task  # a subclass builds the model itself
-    for seed in recipe.seeds:  # type: ignore[union-attr]
-        checkpoint = out / (f"seed{seed}.ckpt" if seed != recipe.seed else task.first_checkpoint.format(seed))
-        parts = dict(zip(("train", "validation"), (train, *validation), strict=False))
-        trainer: TaskTrainer = create(
-            recipe=recipe, seed=seed, checkpoint=checkpoint, processes=processes, **parts, **options
-        )
-        trainer.fit()
-        if not processes.is_main:
-            continue
-        if not runs:  # before the evaluation, which could fail
-            fields = {**trainer.describe(test, *validation), "training_part": identify_part(train)}
-            write = partial(write_weights, recipe, trainer.model, recipe.data, out, into, **fields)
-            weights = write()
-        runs.append([dataclasses.replace(m, split=weights.split) for m in trainer.score(test, train)])
-    return write(metrics=join_metrics(runs)) if processes.is_main else None
-
-
-def join_metrics(runs: Sequence[Sequence[Metric]]) -> tuple[Metric, ...]:
-    """Returns the metrics of the first of several runs, with the mean and the standard deviation over all runs."""
-    if len(runs) == 1:
-        return tuple(runs[0])
-    joined = []
-    for metric in runs[0]:
-        values = [other.value for run in runs for other in run if other.name == metric.name]
-        mean, std = (float(f"{function(values):.6g}") for function in (fmean, pstdev))
-        joined.append(dataclasses.replace(metric, mean=mean, std=std, runs=len(values)))
-    return tuple(joined)
 
 
 def identify_part(part: Any) -> str:

@@ -177,7 +177,7 @@ class NowcastTrainer(Trainer):
     def compute_loss(self, part: Batch) -> Tensor:
         """Returns the loss of a batch."""
         network = NowcastLogits(self.model)
-        return exceedance_loss(self.recipe, self.model, network, (part.frames, part.frames), part.minutes)
+        return exceedance_loss(self.recipe, self.model, network, part.frames, part.minutes)
 
     def after_round(self, model: nn.Module) -> None:
         """Saves the weights."""

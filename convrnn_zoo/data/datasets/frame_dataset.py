@@ -57,22 +57,22 @@ class FrameDataset(RecipeDataset):
         return ReadOptions(unit=self.unit)
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """Returns the sequences of ``"train"``, ``"validation"`` or ``"test"``.
-
-        A sequence has `inputs` input frames, then `horizon` frames to forecast. No frame is forecast in two splits. A
-        subclass implements this method or :meth:`load_splits`.
-
-        Raises:
-            FileNotFoundError: the path is None, does not exist, or contains no file of this dataset.
-            ValueError: a file is damaged, a unit is not convertible, frame sizes differ, or no sequence is long enough.
-        """
+        """Returns the sequences of one split; see :meth:`load_splits`."""
         return self.load_splits(path, [split], inputs, horizon)[0]
 
     def load_splits(
         self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
     ) -> Sequence[FrameSequences]:
-        """Returns the sequences of several splits; see :meth:`load`. Datasets in files read each file once for all."""
-        return [self.load(path, split, inputs, horizon) for split in splits]
+        """Returns the sequences of each of `splits`, which are ``"train"``, ``"validation"`` or ``"test"``.
+
+        A sequence has `inputs` input frames, then `horizon` frames to forecast. No frame is forecast in two splits.
+        Datasets in files read each file once for all splits.
+
+        Raises:
+            FileNotFoundError: the path is None, does not exist, or contains no file of this dataset.
+            ValueError: a file is damaged, a unit is not convertible, frame sizes differ, or no sequence is long enough.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement load_splits")
 
     def ranges(self, units: Sequence[str | None] = ()) -> list[Encoding]:
         """Returns unit and valid range of all channels, or of each variable; `units` are the units in the files."""

@@ -6,6 +6,7 @@ clips of one digit that moves left, right, up or down, labelled by digit and dir
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,22 +160,27 @@ class MovingMNIST(FrameDataset):
     summed_over = 64 * 64
     hint = f"get the four idx files from {MNIST} (train-images-idx3-ubyte.gz and t10k-images-idx3-ubyte.gz are read)"
 
-    def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
-        """Returns sequences that are generated from the images of a split, or read from the published test file."""
-        path = resolve_path(path, self.title, self.hint)
+    def load_splits(
+        self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
+    ) -> Sequence[FrameSequences]:
+        """Returns sequences that are generated from the images of each split, or read from the published test file."""
+        path, length = resolve_path(path, self.title, self.hint), inputs + horizon
         if path.suffix.lower() == ".npy":
-            if split != "test":
+            if list(splits) != ["test"]:
                 raise FileError(f"{path} has test sequences only; to train, pass a directory of images: {self.hint}")
-            array, length = load_npy(path), inputs + horizon
+            array = load_npy(path)
             if array.ndim != 4 or not 0 < length <= len(array) or 0 in array.shape or array.dtype != "uint8":
                 got = f"{array.dtype} {array.shape}; lower inputs or horizon, or download the file again"
                 raise FileError(f"{path}: expected bytes (T, N, H, W) of {length} frames or more, got {got}")
-            return CustomSequences(LazySequences(array[:length, :, None].swapaxes(0, 1), _to_brightness))
-        images = read_idx(find_idx(path, FILES["test" if split == "test" else "train"], self.hint))
-        cut = train_count(len(images), self.validation)
-        if split == "validation":
-            return MovingDigits(images[cut:], inputs + horizon, seed=VALIDATION_SEED)
-        return MovingDigits(images[:cut] if split == "train" else images, inputs + horizon)
+            return [CustomSequences(LazySequences(array[:length, :, None].swapaxes(0, 1), _to_brightness))]
+        sequences = []
+        for split in splits:
+            images = read_idx(find_idx(path, FILES["test" if split == "test" else "train"], self.hint))
+            cut = train_count(len(images), self.validation)
+            part = {"train": images[:cut], "validation": images[cut:], "test": images}[split]
+            seed = VALIDATION_SEED if split == "validation" else 0
+            sequences.append(MovingDigits(part, length, seed=seed))
+        return sequences
 
 
 @dataclass(frozen=True, kw_only=True)
