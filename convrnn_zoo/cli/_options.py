@@ -152,7 +152,7 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(command)
-    def run(
+    def wrapper(
         weights: str,
         files: tuple[Path, ...],
         output: Path | None,
@@ -169,8 +169,8 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
 
     paths = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
     for option in (quiet_option, threads_option, device_option, json_option, paths, click.argument("weights")):
-        run = option(run)
-    return run
+        wrapper = option(wrapper)
+    return wrapper
 
 
 def only_one(ctx: click.Context, param: click.Parameter, values: tuple[Any, ...]) -> Any:

@@ -48,7 +48,7 @@ def archive(
     quiet: bool,
     period: str | None,
     options: dict[str, Any],
-    **settings: Any,
+    **arguments: Any,
 ) -> None:
     """Forecast from many issue times of an archive of frames into one .zarr store.
 
@@ -67,7 +67,7 @@ def archive(
         output,
         period=(None, None) if period is None else [date.strip() or None for date in period.split(",")],
         progress=not quiet,
-        **settings,
+        **arguments,
         **options,
     )
     times, incomplete = data["forecast_reference_time"].values, int((data["missing_inputs"] > 0).sum())

@@ -137,31 +137,31 @@ def _evaluate_archive(forecasts: Path, data: Path, outputs: tuple[Path, ...], pr
 def _evaluate_weights(
     model: ZooModel,
     weights: str,
-    recipe: str | None,
+    source: str | None,
     data: Any,
     outputs: tuple[Path, ...],
     progress: bool,
     options: dict[str, Any],
 ) -> tuple[str, str]:
     """Returns the scores of a model as JSON and as tables; writes figures and tables of them."""
-    settings, architecture = find_recipe(model, recipe), model.pretrained_cfg["architecture"]
-    if settings is None:
+    recipe, architecture = find_recipe(model, source), model.pretrained_cfg["architecture"]
+    if recipe is None:
         raise ValueError(f"{weights} has no training metadata; pass its recipe with --recipe")
-    if settings.architecture != architecture:
-        raise ValueError(f"the recipe trains {settings.weights}, but {weights} is a {architecture}; pass its recipe")
-    if isinstance(settings, ClassifierRecipe):
+    if recipe.architecture != architecture:
+        raise ValueError(f"the recipe trains {recipe.weights}, but {weights} is a {architecture}; pass its recipe")
+    if isinstance(recipe, ClassifierRecipe):
         if any(value is not None for value in options.values()):
             raise ValueError(
                 f"--sequences, --members, --seed, --baseline: only valid for forecasters; {weights} is a classifier"
             )
-        return _evaluate_classifier(model, settings, data, outputs, progress)
-    if not (isinstance(model, Forecaster) and isinstance(settings, ForecasterRecipe)):
+        return _evaluate_classifier(model, recipe, data, outputs, progress)
+    if not (isinstance(model, Forecaster) and isinstance(recipe, ForecasterRecipe)):
         raise ValueError(f"{weights} is not the forecaster or classifier of its recipe; pass another with --recipe")
-    resolve_preprocessing(model, weights, recipe, settings)
+    resolve_preprocessing(model, weights, source, recipe)
     if options["seed"] is not None and not isinstance(model, Ensemble):
         raise ValueError(f"--seed: only valid for models with members; {weights} makes one forecast")
     options["seed"] = options["seed"] or 0
-    return _evaluate_forecaster(model, settings, data, outputs, progress=progress, **options)
+    return _evaluate_forecaster(model, recipe, data, outputs, progress=progress, **options)
 
 
 def format_months(result: Any) -> str:

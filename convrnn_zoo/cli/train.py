@@ -28,7 +28,7 @@ from ._text import format_metrics
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("source", metavar="RECIPE")
 @data_option
 @output_directory("Directory of the run, which holds the model, its card and checkpoints [default: runs/WEIGHTS].")
 @click.option(
@@ -61,7 +61,7 @@ from ._text import format_metrics
 )
 @quiet_option
 def train(
-    recipe: str, output: Path | None, overrides: tuple[str, ...], threads: int | None, quiet: bool, **options: Any
+    source: str, output: Path | None, overrides: tuple[str, ...], threads: int | None, quiet: bool, **options: Any
 ) -> None:
     """Train the weights of RECIPE, a .toml file or a recipe of the package.
 
@@ -76,15 +76,15 @@ def train(
     convrnn-zoo train radar.toml --data radar -o run2 --set lr=0.001 --set data.crop=64
     accelerate launch --multi_gpu --num_processes 2 -m convrnn_zoo train radar.toml --data radar -o run
     """
-    settings = Recipe.read(recipe, overrides)
-    out = output or Path("runs") / settings.weights
+    recipe = Recipe.read(source, overrides)
+    out = output or Path("runs") / recipe.weights
     is_main = os.environ.get("RANK", "0") == "0"  # of several processes
     if is_main and not quiet:
         count = threads or torch.get_num_threads()
         click.echo(f"threads: {count}, or as many as before if a run is resumed; --threads N sets the number", err=True)
     try:
         with raise_on_sigterm():
-            metadata = train_recipe(settings, out=out, progress=not quiet, threads=threads, **options)
+            metadata = train_recipe(recipe, out=out, progress=not quiet, threads=threads, **options)
     except (KeyboardInterrupt, Terminated) as e:
         if is_main:
             count = int(os.environ.get("WORLD_SIZE", "1"))

@@ -66,8 +66,9 @@ def run_layer(
 ) -> tuple[Tensor, list[Maps]]:
     """Runs one layer in one or two directions over ``(T, N, C, *S)`` or packed data, in place where possible.
 
-    Returns the output in the layout of `xs`, with the directions concatenated along the channels, and the final state
-    of each direction. Their dtype is that of the weights, also under autocast. See :class:`RunSpec` for the options.
+    `cell` is the object with the equations: the layer itself, or a cell that a model runs over time. Returns the output
+    in the layout of `xs`, with the directions concatenated along the channels, and the final state of each direction.
+    Their dtype is that of the weights, also under autocast. See :class:`RunSpec` for the options.
     """
     dtype = weights[0].ih.dtype
     is_fused = mask is None and _can_fuse(cell, xs, weights)
@@ -253,7 +254,7 @@ class FusedConv:
         return rows.split([p.rows for p in self.parts], dim)
 
     @cached_property
-    def conv(self) -> PreparedConv:
+    def prepared_conv(self) -> PreparedConv:
         """Function that convolves the `channels` of the concatenated input and state."""
         return prepare_conv(self.weight, self.bias, self.geometry, self.batch, self.size, self.channels_last)
 
@@ -269,7 +270,7 @@ class FusedConv:
             return inputs, plain_conv(self.weight[:, inputs], self.bias, self.geometry, self.size)
         if only_step:
             return self.channels, plain_conv(self.weight, self.bias, self.geometry, self.size)
-        return self.channels, self.conv
+        return self.channels, self.prepared_conv
 
     @cached_property
     def x_gradient(self) -> Callable[[Tensor], Tensor]:
@@ -302,16 +303,16 @@ def fused_convs(cell: Any, w: DirectionWeights, pixels: int, make: Callable[...,
     weights = [torch.cat([w.ih[:n], w.hh[:n]], 1), w.ih[n:], w.hh[n:]]
     biases: list[Tensor | None] = [sum_bias(b_ih, b_hh), b_n, b_hn]
     all_parts = [Part(n), Part(rows - n, reads_h=False), Part(len(w.hh) - n, reads_x=False)]
-    convs = [conv for conv in zip(weights, biases, all_parts, strict=True) if conv[2].rows]
+    groups = [group for group in zip(weights, biases, all_parts, strict=True) if group[2].rows]
     values = (rows + len(w.hh) - n) * weights[0][0].numel()
     if values > JOINT_VALUES or pixels * values > JOINT_PRODUCTS:
-        return [make(weight, bias, inputs, [part]) for weight, bias, part in convs]
+        return [make(weight, bias, inputs, [part]) for weight, bias, part in groups]
     joint = w.ih.new_zeros(rows + len(w.hh) - n, *weights[0].shape[1:])
     joint[:rows, :inputs] = w.ih
     joint[:n, inputs:], joint[rows:, inputs:] = w.hh[:n], w.hh[n:]
-    filled = [w.ih.new_zeros(part.rows) if bias is None else bias for _, bias, part in convs]
+    filled = [w.ih.new_zeros(part.rows) if bias is None else bias for _, bias, part in groups]
     bias = None if w.b_ih is None and w.b_hh is None else torch.cat(filled)
-    return [make(joint, bias, inputs, [part for *_, part in convs])]
+    return [make(joint, bias, inputs, [part for *_, part in groups])]
 
 
 # ---- one direction ---------------------------------------------------------------------------------------------
@@ -347,19 +348,19 @@ class Direction:
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(self, ts: range, state: Maps, zero_state: bool) -> Maps:
         """Writes the h of every step of `ts` into `ys` and returns the final state."""
-        inputs, buffers, fused, joint, keep = self.inputs, self.buffers, self.convs, self.joint, self.keep
+        inputs, buffers, convs, joint, keep = self.inputs, self.buffers, self.convs, self.joint, self.keep
         sizes, xs, ys, h_mask, write = self.sizes, self.xs, self.ys, self.h_mask, self.in_place.forward
-        at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in fused]
-        convs = [(conv.channels, conv.conv) for conv in fused] if len(ts) > 1 else []
+        at_first = [conv.first_conv(zero_state, only_step=len(ts) == 1) for conv in convs]
+        later = [(conv.channels, conv.prepared_conv) for conv in convs] if len(ts) > 1 else []
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
-        gates = [buffers.new(len(state[0]), part.rows) for conv in fused for part in conv.parts] if self.is_cast else []
+        gates = [buffers.new(len(state[0]), part.rows) for conv in convs for part in conv.parts] if self.is_cast else []
         views: dict[Any, Any] = {}  # of the first n rows: x, h, and what each convolution reads, with the convolution
         first = ts[-1] if self.reverse else ts[0]
 
         def run_step(t: int, state: Maps) -> Maps:
             key = n, is_first = sizes[t], t == first
             if key not in views:
-                calls = [(xh[:n, channels], *conv) for channels, conv in (at_first if is_first else convs)]
+                calls = [(xh[:n, channels], *prepared) for channels, prepared in (at_first if is_first else later)]
                 views[key] = xh[:n, :inputs], xh[:n, inputs:], calls
             x, h, calls = views[key]
             if not self.adds_x:
@@ -367,7 +368,7 @@ class Direction:
             h.copy_(state[0])
             if h_mask is not None:
                 h.mul_(h_mask[:n])
-            parts = [conv(maps, *args) for maps, conv, args in calls]
+            parts = [function(maps, *args) for maps, function, args in calls]
             if joint:
                 parts = [part.clone() for part in joint.split(parts[0], 1)]
             if self.adds_x:

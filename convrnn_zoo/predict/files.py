@@ -141,14 +141,18 @@ def forecast_files(
     if chosen.key and not all(f.is_dir() or f.suffix.lower() in NAMED for f in files):
         raise ValueError(f"--key names an array in files of {', '.join(NAMED)}; omit it for {file}")
     run = ForecastRun(model, name, list(files), chosen)
-    frames, inserted, inputs = run.frames, 0, chosen.inputs
+    frames, inserted = run.frames, 0
     if start is None and not compare and not model.future_chans:
-        frames, inserted = insert_missing(frames, run.inputs or 1, run.step)
+        frames, inserted = insert_missing(frames, run.expected_inputs or 1, run.expected_step)
     total, has_future = len(frames), bool(model.future_chans)
-    first, end, last, observed = choose_window(frames, file, run.inputs, run.horizon, start, compare, has_future)
+    first, end, last, observed = choose_window(
+        frames, file, run.expected_inputs, run.horizon, start, compare, has_future
+    )
     count = end - first
-    if inputs and count < inputs:
-        raise ValueError(f"--inputs {inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number")
+    if chosen.inputs and count < chosen.inputs:
+        raise ValueError(
+            f"--inputs {chosen.inputs}: {file} has {plural(count, 'frame')} to read; pass a smaller number"
+        )
     notes = [run.conversions, run.pixels]
     notes += [f"inserted {plural(inserted, 'missing frame')} as unknown"] if inserted else []
     notes += [f"left out {plural(total - observed, 'later frame')} without a value"] if observed < total else []
@@ -159,7 +163,7 @@ def forecast_files(
         raise ValueError(f"{file}: {e}, or choose some with --start") from e
     if run.trained_inputs and count != run.trained_inputs:
         fix = f"; pass {plural(run.trained_inputs, 'frame')}, or --inputs {count} if this is intended"
-        trained = f"was trained to read {run.trained_inputs}{'' if count == inputs else fix}"
+        trained = f"was trained to read {run.trained_inputs}{'' if count == chosen.inputs else fix}"
         warn(f"{file}: the model reads {plural(count, 'frame')}, but {trained}")
     every = frames.read()
     x = split_channels(every, run.values)[0]
@@ -179,5 +183,5 @@ def forecast_files(
         observed=targets[count:] if compare else None,
         step=step,
         notes=tuple(filter(None, notes)),
-        result=run.forecast(every[None], count).at(0),
+        result=run.forecast_frames(every[None], count).at(0),
     )

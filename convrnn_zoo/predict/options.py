@@ -71,8 +71,7 @@ class ForecastOptions:
         for name in ("inputs", "horizon", "members", "coarsen"):
             if (count := getattr(self, name)) is not None:
                 check.positive_int(name, count)
-        values: Any = self.thresholds
-        values = () if values is None else values
+        values: Any = () if self.thresholds is None else self.thresholds
         values = values.tolist() if hasattr(values, "tolist") else values
         if not isinstance(values, list | tuple):
             raise TypeError(f"thresholds must be a list of numbers, got {check.describe(values)}")
@@ -110,7 +109,7 @@ class ForecastOptions:
             return "pass their step with --minutes"
         return "pass frames at the step of the training"
 
-    def read_options(self, model: Forecaster, name: str) -> tuple[Preprocessing, ReadOptions]:
+    def resolve_reading(self, model: Forecaster, name: str) -> tuple[Preprocessing, ReadOptions]:
         """Returns the preprocessing of a model, or of the recipe, and the options for reading its files.
 
         Radar composites are averaged over blocks of `coarsen` pixels, by default as in the recipe. Without a recipe,
@@ -153,15 +152,15 @@ def accepts(model: Forecaster, option: str) -> bool:
     return option in inspect.signature(model.forecast).parameters
 
 
-def resolve_preprocessing(model: Forecaster, name: str, recipe: str | None, settings: Recipe | None) -> Preprocessing:
+def resolve_preprocessing(model: Forecaster, name: str, source: str | None, recipe: Recipe | None) -> Preprocessing:
     """Returns the model's preprocessing, else that of ``--recipe``; raises ValueError if they differ or are missing."""
-    if recipe is not None:
-        if not isinstance(settings, ForecasterRecipe):
-            raise ValueError(f"the recipe {recipe} does not train a forecaster; pass another to --recipe, or omit it")
+    if source is not None:
+        if not isinstance(recipe, ForecasterRecipe):
+            raise ValueError(f"the recipe {source} does not train a forecaster; pass another to --recipe, or omit it")
         if model.preprocessing is None:
-            model.preprocessing = settings.preprocessing()
-        elif not _describes(settings, model.preprocessing):
-            raise ValueError(f"the recipe {recipe} describes other data than {name} was trained on; omit --recipe")
+            model.preprocessing = recipe.preprocessing()
+        elif not _describes(recipe, model.preprocessing):
+            raise ValueError(f"the recipe {source} describes other data than {name} was trained on; omit --recipe")
     if model.preprocessing is None:
         raise ValueError(f"{name} does not specify the unit and scale of its data; pass its recipe with --recipe")
     return model.preprocessing
@@ -223,11 +222,13 @@ def load_forecaster(name: str, recipe: str | None = None) -> Trained:
     model = from_pretrained(name)
     if not isinstance(model, Forecaster):
         raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
-    settings = find_recipe(model, recipe)
-    if model.metadata is None or settings is None:
+    model_recipe = find_recipe(model, recipe)
+    if model.metadata is None or model_recipe is None:
         raise ValueError(f"{name} has no metadata of data and recipe; forecast with from_pretrained({name!r}).forecast")
-    if not isinstance(settings, ForecasterRecipe):
-        raise ValueError(f"the recipe of {settings.weights} does not train a forecaster; pass another")
-    if settings.weights != model.metadata.name:
-        raise ValueError(f"the recipe trains {settings.weights}, these weights are {model.metadata.name}; pass theirs")
-    return Trained(model.eval(), settings, model.metadata)
+    if not isinstance(model_recipe, ForecasterRecipe):
+        raise ValueError(f"the recipe of {model_recipe.weights} does not train a forecaster; pass another")
+    if model_recipe.weights != model.metadata.name:
+        raise ValueError(
+            f"the recipe trains {model_recipe.weights}, these weights are {model.metadata.name}; pass theirs"
+        )
+    return Trained(model.eval(), model_recipe, model.metadata)

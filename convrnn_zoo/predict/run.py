@@ -74,22 +74,25 @@ class ForecastRun:
     def __post_init__(self) -> None:
         model = self.model
         self.options.check_model(model, self.name)
-        self.values, self.read_options = self.options.read_options(model, self.name)
-        labels, path, found = self.frames.dataset, str(self.frames.path), self.frames.step
+        self.values, self.read_options = self.options.resolve_reading(model, self.name)
+        # The first use of the frames opens the source.
+        labels, path, step = self.frames.dataset, str(self.frames.path), self.frames.step
         self.conversions = "" if labels is None else describe_conversions(labels)
         if (self.options.coarsen or 1) > 1 and "radar composites" not in self.conversions:
             raise ValueError(f"coarsen (--coarsen): {path} is no radar composite; leave it out")
         if self.options.rain_relation and "reflectivity" not in self.conversions:
             raise ValueError(f"rain_relation (--rain-relation): {path} is no reflectivity; leave it out")
-        if self.options.minutes is None and accepts(model, "minutes") and isinstance(found, float):
-            self.options = dataclasses.replace(self.options, minutes=None if is_same(found, self.step) else found)
+        if self.options.minutes is None and accepts(model, "minutes") and isinstance(step, float):
+            self.options = dataclasses.replace(
+                self.options, minutes=None if is_same(step, self.expected_step) else step
+            )
         self.weights = model.metadata.name if model.metadata else self.name
         self.members, self.are_quantiles = self.options.members or 0, not isinstance(model, EnsembleForecaster)
         self.has_channels = model.in_chans > 1 or model.out_chans > 1
-        self.horizon = choose_horizon(model, self.options.horizon, self.step)
+        self.horizon = choose_horizon(model, self.options.horizon, self.expected_step)
         self.trained_inputs = model.input_frames or self.values.inputs
-        self.inputs = self.options.inputs or self.trained_inputs
-        self.scales = choose_scales(model, labels, self.step, self.options.pixel_km, path)
+        self.expected_inputs = self.options.inputs or self.trained_inputs
+        self.scales = choose_scales(model, labels, self.expected_step, self.options.pixel_km, path)
         self.is_sized, self.pixels = bool(self.scales.get("pixel_km")), ""
         if self.scales:
             self.pixels = describe_pixels(model, self.scales["pixel_km"])
@@ -97,18 +100,18 @@ class ForecastRun:
 
     @cached_property
     def frames(self) -> Frames:
-        """The frames of the source."""
+        """The frames of the source, which each process opens."""
         return open_source(self.source, self.read_options)
 
     @property
-    def step(self) -> Step | None:
+    def expected_step(self) -> Step | None:
         """Step of the frames by the options or the training; None if neither states it."""
         return self.options.minutes or self.values.step
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "frames"}
 
-    def forecast(self, frames: Tensor, count: int) -> Result:
+    def forecast_frames(self, frames: Tensor, count: int) -> Result:
         """Forecasts from the first `count` of the frames ``(N, T, C, H, W)``, and from the known inputs in all.
 
         There is no warning of frames without a value, which the callers report.
@@ -126,12 +129,12 @@ class ForecastRun:
             arguments["thresholds"] = options.thresholds
         if has_mask := accepts(model, "outside"):
             arguments["outside"] = options.outside or "climatology"
-            run = model.probabilities_with_outside if only_probabilities else model.forecast_with_outside
+            method = model.probabilities_with_outside if only_probabilities else model.forecast_with_outside
         else:
-            run = model.probabilities if only_probabilities else model.forecast
+            method = model.probabilities if only_probabilities else model.forecast
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ForecastWarning)
-            y, outside = run(x, **arguments) if has_mask else (run(x, **arguments), None)
+            y, outside = method(x, **arguments) if has_mask else (method(x, **arguments), None)
         if only_probabilities:
             return Result(None, y if self.has_channels else y.squeeze(-4), outside)
         y = y if self.has_channels else y.squeeze(-3)

@@ -180,7 +180,7 @@ def choose_weights(name: str, pretrained: bool | str, pretrained_cfg: Any) -> An
         tag, *others = tags
         listed = ", ".join(f"pretrained={other!r}" for other in others)
         logger.info("%s: loading its default weights, %s; others: %s", name, tag, listed)
-    return tag or pretrained_cfg
+    return tag or pretrained_cfg  # None if there is one tag, whose weights timm chooses by its default cfg
 
 
 def plain_value(value: Any) -> Any:

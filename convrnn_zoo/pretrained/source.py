@@ -29,7 +29,7 @@ class WeightsSource:
     """Description for messages."""
     config: Config
     weights: Path | HubFile | Mapping[str, Tensor]
-    """The safetensors file, or the tensors themselves, if the caller passed them."""
+    """The safetensors file, or tensors that the caller passed or that were converted."""
 
 
 def read_state_dict(source: WeightsSource) -> dict[str, Tensor]:

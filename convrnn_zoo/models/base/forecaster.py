@@ -289,7 +289,7 @@ class Ensemble:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``."""
         raise NotImplementedError(f"{type(self).__name__} must define members")
 
-    def choose_run(
+    def choose_call(
         self,
         single: Callable[..., Any],
         members: int | None,
@@ -371,8 +371,8 @@ class EnsembleForecaster(Ensemble, Forecaster):
             >>> tuple(rain.shape), tuple(above_1_mm.shape)
             ((3, 4, 50, 70), (4, 50, 70))
         """
-        run = self.choose_run(self, members, seed)
-        return run_forecast(self, frames, run, horizon=horizon, inputs=inputs, batch_size=batch_size)[0]
+        call_model = self.choose_call(self, members, seed)
+        return run_forecast(self, frames, call_model, horizon=horizon, inputs=inputs, batch_size=batch_size)[0]
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``.

@@ -1,7 +1,7 @@
 """Forecasts in the unit of the data: from frames, labelled or not, to the tensors of a network and back.
 
-:func:`forecast` is the body of :meth:`~convrnn_zoo.Forecaster.forecast`. Forecasts of files and archives, which read
-frames themselves, share its other functions: step, pixel size, default horizon, missing frames and names of targets.
+:func:`run_forecast` is the body of :meth:`~convrnn_zoo.Forecaster.forecast`. Forecasts of files and archives, which
+read frames themselves, share its other functions: step, pixel size, default horizon, missing frames, names of targets.
 """
 
 import functools
@@ -59,7 +59,7 @@ class SourceFrames(NamedTuple):
 def run_forecast(
     model: "Forecaster",
     frames: Any,
-    run: Callable[..., Any],
+    call_model: Callable[..., Any],
     *,
     horizon: int | None = None,
     inputs: Inputs = None,
@@ -72,22 +72,23 @@ def run_forecast(
 ) -> tuple[Any, Any]:
     """Forecasts from frames in the unit of the data, and returns the forecast as the frames came, and its mask.
 
-    `run` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result ``(…, N,
-    horizon, C, H, W)``, which is converted to the unit of the data. It may also return a tuple of a result in this unit
-    and a mask ``(N, horizon, …, H, W)`` of pixels whose rain comes from outside the map. With `thresholds`, the result
-    has an axis of thresholds before H and no unit. For a model of any time step, `run` also receives `minutes` and
-    `pixel_km`, by default those of labelled frames. The mask is ``([N,] horizon, H, W)``, a coordinate of a labelled
-    forecast, or None if `run` returns none. Other arguments are those of :meth:`~convrnn_zoo.Forecaster.forecast`.
+    `call_model` maps preprocessed frames ``(N, T, C, H, W)``, the horizon and known inputs (by name) to a result
+    ``(…, N, horizon, C, H, W)``, which is converted to the unit of the data. It may also return a tuple of a result in
+    this unit and a mask ``(N, horizon, …, H, W)`` of pixels whose rain comes from outside the map. With `thresholds`,
+    the result has an axis of thresholds before H and no unit. For a model of any time step, it also receives `minutes`
+    and `pixel_km`, by default those of labelled frames. The mask is ``([N,] horizon, H, W)``, a coordinate of a
+    labelled forecast, or None if it returns none. Other arguments are those of
+    :meth:`~convrnn_zoo.Forecaster.forecast`.
     """
     values = get_preprocessing(model)
     values.check_channels(model.in_chans, model.out_chans, model.static_chans, model.future_chans)
     if len({*thresholds}) < len(thresholds):
         raise ValueError(f"thresholds must differ, got {', '.join(f'{t:g}' for t in thresholds)}")
-    passed = read_frames(model, frames)
-    observed, steps = passed, passed.x.shape[1]
-    if passed.labels is not None:  # without later frames that have no value
-        end = max([t + 1 for t in range(steps) if passed.x[:, t].isfinite().any()], default=steps)
-        observed = passed.select(slice(end))
+    all_frames = read_frames(model, frames)
+    observed, steps = all_frames, all_frames.x.shape[1]
+    if all_frames.labels is not None:  # without later frames that have no value
+        end = max([t + 1 for t in range(steps) if all_frames.x[:, t].isfinite().any()], default=steps)
+        observed = all_frames.select(slice(end))
     source = observed.select(slice(-count_inputs(model, observed.x.shape[1], inputs), None))
     source = leave_out_missing(model, source)
     x, labels = source.x, source.labels
@@ -101,7 +102,7 @@ def run_forecast(
     x, ends = x.float(), (observed.x.shape[1], steps)
     known = dict(_known_inputs(model, static, future, source._replace(x=x), step, ends, horizon))
     batch_size = check.positive_int("batch_size", batch_size)
-    y, outside = _run_batches(model, x, run, horizon, batch_size, known, scales, thresholds)
+    y, outside = _run_batches(model, x, call_model, horizon, batch_size, known, scales, thresholds)
     inner = bool(thresholds)
     if not source.has_batch:
         y, outside = y.squeeze(-5 - inner), None if outside is None else outside[0]
@@ -352,14 +353,14 @@ def _read_known_labels(
 def _run_batches(
     model: "Forecaster",
     x: Tensor,
-    run: Callable[..., Any],
+    call_model: Callable[..., Any],
     horizon: int,
     batch_size: int,
     known: dict[str, Tensor],
     scales: dict[str, Any],
     thresholds: Sequence[float],
 ) -> tuple[Tensor, Tensor | None]:
-    """Returns the outputs of `run` in the unit of the data, NaN where all frames are unknown, and their mask.
+    """Returns the outputs of `call_model` in the unit of the data, NaN where all frames are unknown, and their mask.
 
     Maps are padded to multiples of the model's `reduction` for the network.
     """
@@ -376,7 +377,7 @@ def _run_batches(
             part = slice(i, i + batch_size)
             padded = model.preprocess(F.pad(x[part], edges, value=torch.nan)).to(like)
             others = {k: v if len(v) == 1 else v[part] for k, v in known.items()}
-            y = run(padded, horizon, **others, **scales)
+            y = call_model(padded, horizon, **others, **scales)
             if isinstance(y, tuple):  # in the unit of the data, with a mask
                 y, mask = y
                 masks.append(mask[..., :height, :width].to(x.device))
@@ -391,18 +392,18 @@ def _run_batches(
 
 def _label(
     model: "Forecaster",
-    passed: Any,
+    frames: Any,
     source: SourceFrames,
     y: Tensor,
     step: Step | None,
     thresholds: Sequence[float],
     outside: Tensor | None,
 ) -> Any:
-    """Returns a forecast ``([members, N,] horizon, [C, thresholds,] H, W)`` with labels, in the form of `passed`."""
+    """Returns a forecast ``([members, N,] horizon, [C, thresholds,] H, W)`` with labels, in the form of `frames`."""
     values, labels, layout = get_preprocessing(model), source.labels, source.layout
     has_channels = source.has_channels or model.out_chans > 1
     targets: dict[str, str | None] = {**name_targets(values, labels, model.out_chans)}
-    is_array, names = is_data_array(passed), list(targets)
+    is_array, names = is_data_array(frames), list(targets)
     if is_array and has_channels:
         units = set(targets.values())
         targets = {str(next(iter(labels))): units.pop() if len(units) == 1 else None}
@@ -421,7 +422,7 @@ def _label(
     if not is_array:
         return result
     [array] = result.data_vars.values()
-    result = array.rename(None) if passed.name is None else array
+    result = array.rename(None) if frames.name is None else array
     if has_channels and values.variables:
         result = result.assign_coords({layout.dims.get(CHANNEL, CHANNEL): names})
     return result

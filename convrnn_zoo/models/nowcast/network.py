@@ -404,7 +404,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         return run_forecast(
             self,
             frames,
-            self._at_pixels(self.choose_run(self._mean_rates, members, seed, self._members), outside),
+            self._at_pixels(self.choose_call(self._mean_rates, members, seed, self._members), outside),
             horizon=horizon,
             inputs=inputs,
             batch_size=batch_size,
@@ -531,8 +531,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         parts = self.iterate_exceedance(x, horizon, minutes)
         return join(((part.probabilities(thresholds), part.outside.unsqueeze(3)) for part in parts), horizon, -5)
 
-    def _at_pixels(self, run: MaskedForecast, outside: str) -> MaskedForecast:
-        """Returns a function like `run` for maps with pixels of `pixel_km`; `run` takes maps with those of training.
+    def _at_pixels(self, call_model: MaskedForecast, outside: str) -> MaskedForecast:
+        """Returns a function like `call_model` for maps with pixels of `pixel_km`, instead of those of training.
 
         Pixels whose rain comes from outside the map are NaN if `outside` is ``"nan"``. Frames without a value between
         others are replaced by :func:`fill_gaps`. Pixels that differ from those of training by less than 2 % are taken
@@ -557,7 +557,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             if is_resampled:
                 edges = (0, -width % self.reduction, 0, -height % self.reduction)
                 x = F.pad(resample(x, height, width), edges, value=torch.nan)
-            y, mask = run(fill_gaps(x), horizon, minutes=minutes)
+            y, mask = call_model(fill_gaps(x), horizon, minutes=minutes)
             if is_resampled:
                 y = resample(y[..., :height, :width], *size)
                 mask = resample(mask[..., :height, :width].to(y.dtype), *size) >= 0.5

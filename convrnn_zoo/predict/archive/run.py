@@ -4,13 +4,12 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
-import operator
 import os
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,33 +126,36 @@ def forecast_archive(
     name = network.metadata.name if network.metadata else name
     threads = max(1, (os.cpu_count() or 1) // jobs) if threads is None and jobs > 1 else threads
     with evaluating(network):
-        run = ArchiveRun(network, name, archive, ForecastOptions(**options), path, threads)
-        run.begin(every, period, batch_size)
-        regions = run.find_unfinished()
+        run = ArchiveRun(network, name, archive, ForecastOptions(**options), path, threads, every, period, batch_size)
+        run.prepare_store()
+        regions = run.mark_unfinished()
         is_local = scheduler is None and jobs == 1
-        finished = map(run, regions) if is_local else _run_on_workers(run, regions, jobs, scheduler)
-        with progress_bar("tasks", progress, iterable=finished, length=len(regions)) as bar:
-            for _ in bar:
+        tasks = map(run.forecast_region, regions) if is_local else _run_on_workers(run, regions, jobs, scheduler)
+        with progress_bar("tasks", progress, iterable=tasks, length=len(regions)) as bar:
+            for _ in bar:  # each step forecasts a region
                 pass
     return need("xarray", "netcdf").open_zarr(path, **OPEN)
 
 
 @dataclass(eq=False)
 class ArchiveRun(ForecastRun):
-    """A run over an archive: what its tasks share. Call it with the number of a region to compute and write it."""
+    """A run over an archive, which its tasks share. A region of the store has `batch` of the frames at `issues`."""
 
     path: Path
     threads: int | None
+    every: InitVar[Any]
+    period: InitVar[Sequence[Any]]
+    batch_size: InitVar[int | None]
 
-    def begin(self, every: Any, period: Sequence[Any], batch_size: int | None) -> None:
-        """Chooses the frames at `issues`, of which a region has `batch`, and creates or extends the store."""
-        self.count = self.inputs or 1  # frames that a forecast reads up to its issue time
-        self.spacing = self.step or self.frames.step
+    def __post_init__(self, every: Any, period: Sequence[Any], batch_size: int | None) -> None:
+        super().__post_init__()
+        self.inputs = self.expected_inputs or 1  # frames that a forecast reads up to its issue time
+        self.step = self.expected_step or self.frames.step
         self.ahead = self.horizon if self.model.future_chans else 0  # frames after the issue time, for known inputs
         self.issues = find_issues(
             self.frames,
-            self.count,
-            self.spacing,
+            self.inputs,
+            self.step,
             ahead=self.ahead,
             every=every,
             period=period,
@@ -161,15 +163,23 @@ class ArchiveRun(ForecastRun):
         )
         if self.pixels:
             log_once(logging.INFO if self.is_sized else logging.WARNING, self.pixels)
-        template = self.label_issue(self.blank, int(self.issues[0]))
-        self.batch = batch_size or choose_batch(template)
+        self.batch = batch_size or choose_batch(self.template)
+
+    @property
+    def template(self) -> Any:
+        """Labelled forecast from the first issue time, without values."""
+        return self.label_issue(self.blank, int(self.issues[0]))
+
+    def prepare_store(self) -> None:
+        """Creates the store; or checks the settings of an existing one, and adds the new issue times of the archive."""
+        template = self.template
         settings = self.describe(template)
         create = partial(
             create_store,
             template=template,
             frames=self.frames.dataset,
             issues=self.issues,
-            step=self.spacing,
+            step=self.step,
             batch=self.batch,
             settings=settings,
         )
@@ -197,7 +207,7 @@ class ArchiveRun(ForecastRun):
             "weights": weights.hexdigest(),
             "coordinates": {n: hashlib.sha256(text.encode()).hexdigest() for n, text in sorted(places.items())},
             "issue_times": self.describe_issues(len(self.issues)),
-            "inputs": self.count,
+            "inputs": self.inputs,
             "horizon": self.horizon,
             "thresholds": list(self.options.thresholds),
             "members": self.options.members,
@@ -234,25 +244,23 @@ class ArchiveRun(ForecastRun):
             torch.tensor(True).expand(self.horizon, *size) if accepts(self.model, "outside") else None,
         )
 
-    def __call__(self, region: int) -> int:
-        """Forecasts a region with `threads`, writes it, and returns its number."""
+    def forecast_region(self, region: int) -> None:
+        """Forecasts the issue times of a region with `threads`, and writes them."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
         try:
             first = region * self.batch
             issues = self.issues[first : first + self.batch]
             windows = self.read(issues)
-            results = self.forecast_issues(windows, issues)
-            labelled = [self.label_issue(r, issue) for r, issue in zip(results, issues.tolist(), strict=True)]
             missing = [int((~self.find_known(window).all(1)).sum()) for window in windows]
-            write_region(self.path, labelled, first, missing, list(map(find_checksum, windows)))
+            checksums = list(map(find_checksum, windows))
+            write_region(self.path, self.forecast_issues(windows, issues), first, missing, checksums)
         finally:
             torch.set_num_threads(before)
-        return region
 
     def read(self, issues: Any) -> list[Tensor]:
         """Reads the frames ``(T, C, H, W)`` of the forecasts from some issue times; each frame is read once."""
-        windows = issues[:, None] + numpy.arange(1 - self.count, self.ahead + 1)
+        windows = issues[:, None] + numpy.arange(1 - self.inputs, self.ahead + 1)
         numbers = numpy.unique(windows)
         spans = numpy.split(numbers, numpy.flatnonzero(numpy.diff(numbers) > 1) + 1)
         frames = torch.cat([self.frames.read(int(span[0]), int(span[-1]) + 1) for span in spans])
@@ -260,10 +268,10 @@ class ArchiveRun(ForecastRun):
 
     def find_known(self, window: Tensor) -> Tensor:
         """Returns which channels of the input frames have a value, ``(T, C)``."""
-        return window[: self.count, : self.frames.observed].isfinite().flatten(2).any(-1)
+        return window[: self.inputs, : self.frames.observed].isfinite().flatten(2).any(-1)
 
-    def forecast_issues(self, windows: Sequence[Tensor], issues: Any) -> list[Result]:
-        """Returns the result of each window of frames, that of `blank` if its last frame has no value."""
+    def forecast_issues(self, windows: Sequence[Tensor], issues: Any) -> list[Any]:
+        """Returns the labelled forecast from each window of frames, without values if its last frame has none."""
         known = [self.find_known(window) for window in windows]
         # a model may leave out frames without a value, which its batch then shares
         groups = [[i for i, k in enumerate(known) if k.all()]]
@@ -271,20 +279,20 @@ class ArchiveRun(ForecastRun):
         results = [self.blank] * len(windows)
         for group in filter(None, groups):
             try:
-                parts = self.forecast(torch.stack([windows[i] for i in group]), self.count)
+                parts = self.forecast_frames(torch.stack([windows[i] for i in group]), self.inputs)
             except ValueError as e:
                 times = ", ".join(self.name_issues(issues[group]))
                 raise ValueError(f"{self.frames.path}: the forecast from {times} failed: {e}") from e
             for j, i in enumerate(group):
                 results[i] = parts.at(j)
-        return results
+        return [self.label_issue(result, issue) for result, issue in zip(results, issues.tolist(), strict=True)]
 
     def label_issue(self, result: Result, issue: int) -> Any:
         """Returns the result of an issue time as a Dataset, as ``predict`` writes it."""
-        return self.label(result, self.frames.between(issue - self.count + 1, issue + 1), self.spacing)
+        return self.label(result, self.frames.between(issue - self.inputs + 1, issue + 1), self.step)
 
-    def find_unfinished(self) -> list[int]:
-        """Returns the numbers of the regions to compute, and marks their issue times as unfinished.
+    def mark_unfinished(self) -> list[int]:
+        """Marks the issue times to compute as unfinished in the store, and returns the numbers of their regions.
 
         These are regions that are not finished, and those with missing inputs that are in the archive now. Raises
         ValueError if the inputs of a finished issue time have changed, of which :data:`SAMPLE` are compared.
@@ -333,8 +341,8 @@ def start_workers(jobs: int) -> Any:
         )
 
 
-def _run_on_workers(run: ArchiveRun, regions: Sequence[int], jobs: int, scheduler: Any) -> Iterator[int]:
-    """Yields the number of each region as a worker finishes it.
+def _run_on_workers(run: ArchiveRun, regions: Sequence[int], jobs: int, scheduler: Any) -> Iterator[None]:
+    """Forecasts regions on workers, and yields as each is finished.
 
     The run is the result of a task, so that a scheduler computes it again for workers that replace lost ones.
     """
@@ -346,7 +354,7 @@ def _run_on_workers(run: ArchiveRun, regions: Sequence[int], jobs: int, schedule
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
             shared = client.submit(copy, run, pure=False)
-            futures = [client.submit(operator.call, shared, region, pure=False) for region in regions]
+            futures = [client.submit(ArchiveRun.forecast_region, shared, region, pure=False) for region in regions]
         try:
             for future in distributed.as_completed(futures):
                 yield future.result()
