@@ -82,7 +82,7 @@ class Loader:
             DataLoader,
             _Reader(read, seed, processes.rank),
             batch_size=None,
-            sampler=self,  # load -> DataLoader -> __iter__ (the requests of `load`) -> _Reader, in a worker -> read
+            sampler=self,  # `load` iterates over `loader`: requests come from `__iter__`, and batches from `_Reader`
             num_workers=workers,
             pin_memory=processes.can_pin,
             worker_init_fn=partial(leave_signals, self.is_training),

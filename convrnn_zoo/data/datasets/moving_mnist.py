@@ -178,8 +178,7 @@ class MovingMNIST(FrameDataset):
             images = read_idx(find_idx(path, FILES["test" if split == "test" else "train"], self.hint))
             cut = train_count(len(images), self.validation)
             part = {"train": images[:cut], "validation": images[cut:], "test": images}[split]
-            seed = VALIDATION_SEED if split == "validation" else 0
-            sequences.append(MovingDigits(part, length, seed=seed))
+            sequences.append(MovingDigits(part, length, seed=VALIDATION_SEED if split == "validation" else 0))
         return sequences
 
 
