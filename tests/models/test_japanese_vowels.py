@@ -8,9 +8,7 @@ from convrnn_zoo.data.datasets.speech import JapaneseVowels
 from convrnn_zoo.train.classifier import accuracy
 from references.classifiers import WithoutLengths
 
-every_record = pytest.mark.parametrize(
-    "record", [w for w in WEIGHTS.values() if w.dataset == "JapaneseVowels"], ids=lambda r: r.name
-)
+RECORDS = [w for w in WEIGHTS.values() if w.dataset == "JapaneseVowels"]
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +20,10 @@ def test_split():
 def test_the_split_is_the_official_one(test_split):
     assert len(test_split.labels) == 370
     assert len(JapaneseVowels().load(None, "train").labels) == 270
-    assert {len(x) for x in test_split.sequences} == set(range(7, 30)) & {len(x) for x in test_split.sequences}
     assert (min(map(len, test_split.sequences)), max(map(len, test_split.sequences))) == (7, 29)
 
 
-@every_record
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
 def test_accuracy_matches_the_metadata(test_split, record):
     model = convrnn_zoo.create_model(record.name, pretrained=True)
     with_lengths, withheld, *_ = record.metrics
@@ -34,10 +31,3 @@ def test_accuracy_matches_the_metadata(test_split, record):
     assert round(100 * accuracy(model, WithoutLengths(*test_split), len(test_split.labels)), 2) == withheld.value
     # with lengths the prediction does not depend on the batch
     assert accuracy(model, test_split, batch_size=37) == accuracy(model, test_split)
-
-
-@every_record
-def test_figures_are_of_five_seeds_and_padding_costs(record):
-    with_lengths, withheld, *_ = record.metrics
-    assert {m.runs for m in record.metrics} == {5}
-    assert withheld.mean < with_lengths.mean
