@@ -116,7 +116,7 @@ def adapt_state_dict(
         for key in (key for key in model.input_weights if key in target):
             old, new_chs = state.get(key), target[key].shape[1]
             if old is None or old.dim() != target[key].dim() or old.dtype not in FLOATS:
-                continue  # what is missing or of another shape or dtype, such as float8, is rejected later
+                continue  # missing tensors and those of another shape or dtype, such as float8, are rejected later
             if old.shape[1] == new_chs or old.shape[1] % in_chans:  # with groups, rows read different channels
                 continue
             # Some stems fold pixels into the channels; a weight is then of each pixel and channel, in this order.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ... import _checks as check
 from ...values.preprocessing import Encoding, Preprocessing, Variable, find_marker
 from ...values.steps import Step, describe_step, mean_minutes
 from ...values.units import is_rain
@@ -58,6 +59,7 @@ class FrameDataset(RecipeDataset):
 
     def load(self, path: Path | None, split: str, inputs: int, horizon: int) -> FrameSequences:
         """Returns the sequences of one split; see :meth:`load_splits`."""
+        check.choice("split", split, ("train", "validation", "test"))
         return self.load_splits(path, [split], inputs, horizon)[0]
 
     def load_splits(

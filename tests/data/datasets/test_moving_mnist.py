@@ -123,3 +123,5 @@ def test_every_part_has_sequences_of_inputs_and_horizon(split, digits):
     clips = MovingMNIST(validation=0.25).load(digits, split, 5, 2)
     assert clips.length == 7
     assert clips.fixed(2).shape == clips.draw(2).shape == (2, 7, 1, 64, 64)
+    with pytest.raises(ValueError, match=r"split .*'validation'.*'valid'"):
+        MovingMNIST().load(digits, "valid", 5, 2)
