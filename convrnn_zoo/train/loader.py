@@ -9,14 +9,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data.datasets.labelled_sequences import LazySequences
 from .launch import Processes, mix_seeds, seeded
 
 
-class _Reader(Dataset[Any]):
-    """Dataset whose indices are numbered requests."""
+class _Requests(Sampler[tuple[int, Any]]):
+    """Sampler: the numbered requests of the current round."""
+
+    def __init__(self) -> None:
+        self.current: Iterator[tuple[int, Any]] = iter(())
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        return self.current
+
+
+class _Batches(Dataset[Any]):
+    """Dataset: the batches, whose indices are the numbered requests."""
 
     def __init__(self, read: Callable[[Any], Any], *seeds: int) -> None:
         self.read, self.seeds = read, seeds
@@ -58,8 +68,8 @@ def leave_signals(is_training: Tensor, worker: int) -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
-class Loader:
-    """Reads the batches of all rounds, in the main process or in worker processes.
+class BatchLoader:
+    """Reads the batches of all rounds by one DataLoader, in the main process or in worker processes.
 
     As a context, it surrounds a training, in which workers ignore SIGTERM. At its end, the workers end.
 
@@ -74,33 +84,30 @@ class Loader:
     """
 
     def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
-        self.requests: Iterator[Any] = iter(())
+        self.requests = _Requests()
         self.is_training = torch.zeros((), dtype=torch.bool)
         if workers:
             self.is_training.share_memory_()
         self.create: Callable[[], DataLoader[Any]] = partial(
             DataLoader,
-            _Reader(read, seed, processes.rank),
+            _Batches(read, seed, processes.rank),
             batch_size=None,
-            sampler=self,  # `load` iterates over `loader`: requests come from `__iter__`, and batches from `_Reader`
+            sampler=self.requests,
             num_workers=workers,
             pin_memory=processes.can_pin,
             worker_init_fn=partial(leave_signals, self.is_training),
             persistent_workers=workers > 0,
             generator=torch.Generator().manual_seed(seed),  # otherwise the global one
         )
-        self.loader = self.create()
+        self.data_loader = self.create()
 
-    def __iter__(self) -> Iterator[Any]:
-        return self.requests
-
-    def __enter__(self) -> "Loader":
+    def __enter__(self) -> "BatchLoader":
         self.is_training.fill_(True)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.is_training.fill_(False)
-        self.loader = self.create()  # the earlier one ends its workers, which would hold their memory in the evaluation
+        self.data_loader = self.create()  # the earlier one ends its workers, whose memory the evaluation may need
 
     def load(self, requests: Iterable[Any], done: int, skip: int = 0) -> Iterator[Any]:
         """Yields the batch of each of `requests`, in their order. The main process iterates over `requests`.
@@ -108,5 +115,5 @@ class Loader:
         `done` is the number of updates before the first request. The batches of the first `skip` requests are neither
         read nor yielded.
         """
-        self.requests = islice(enumerate(requests, done), skip, None)
-        yield from self.loader
+        self.requests.current = islice(enumerate(requests, done), skip, None)
+        yield from self.data_loader

@@ -26,7 +26,7 @@ from .._extras import need, progress_bar
 from ..pretrained.state_dict import not_finite
 from ..verify import draw_losses
 from .launch import Processes, flat, kept_generators
-from .loader import Loader
+from .loader import BatchLoader
 
 logger = logging.getLogger(__name__)
 CHANGEABLE = ("max_steps", "epochs", "cycles", "patience", "keep_best")
@@ -229,7 +229,7 @@ class Trainer:
     max_steps: int
     fingerprint: str
     network: nn.Module | None = None
-    loader: Loader | None = None
+    loader: BatchLoader | None = None
     seed: int | None = None
     checkpoint: Path | None = None
     title: str = ""

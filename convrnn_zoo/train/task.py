@@ -19,7 +19,7 @@ from ..pretrained.state_dict import adapt_state_dict, check_state_dict
 from ..recipes import Recipe
 from .custom import Custom
 from .launch import Processes
-from .loader import Loader
+from .loader import BatchLoader
 from .loop import Trainer
 from .optim import create_optimizer, create_schedule
 
@@ -35,7 +35,7 @@ class TaskTrainer(Trainer):
 
     Args:
         model: the model of the recipe.
-        read: reads the batch of a request; see :class:`Loader`.
+        read: reads the batch of a request; see :class:`BatchLoader`.
         max_steps: number of updates.
         trained_on: checksums of the data, which a resumed run compares.
         network: module whose ``forward`` is called in training, by default the model.
@@ -44,7 +44,7 @@ class TaskTrainer(Trainer):
 
     model: Any
     network: nn.Module
-    loader: Loader
+    loader: BatchLoader
     first_checkpoint: ClassVar[str]
     """Name of the checkpoint of the first seed; the others have that of their seed."""
     load_data: ClassVar[Callable[..., Sequence[Any]]]
@@ -85,7 +85,7 @@ class TaskTrainer(Trainer):
                 processes=processes.count, seed=seed, name=name, trained_on=trained_on, **self.custom.names()
             ),
             network=network,
-            loader=Loader(read, processes, workers=recipe.workers, seed=seed),
+            loader=BatchLoader(read, processes, workers=recipe.workers, seed=seed),
             seed=seed,
             checkpoint=checkpoint,
             title=title + (name and f", {name}"),

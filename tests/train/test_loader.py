@@ -18,7 +18,7 @@ from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import classifier
 from convrnn_zoo.train.forecaster import load_sequences
 from convrnn_zoo.train.launch import Processes
-from convrnn_zoo.train.loader import Loader
+from convrnn_zoo.train.loader import BatchLoader
 from tests.helpers.data.own_data import FRAMES
 from tests.train.test_loop import CLASSIFIER, ramps
 
@@ -37,7 +37,7 @@ def requests(n):
 
 def rounds(workers, rank=0):
     """Reads two rounds of 5 and 3 batches."""
-    loader = Loader(partial(read, torch.arange(10)), Processes(rank=rank), workers=workers, seed=7)
+    loader = BatchLoader(partial(read, torch.arange(10)), Processes(rank=rank), workers=workers, seed=7)
     return [list(loader.load(requests(5), 0)), list(loader.load(requests(3), 5))]
 
 
@@ -64,7 +64,7 @@ def test_batches_do_not_depend_on_the_number_of_workers_which_live_for_all_round
 
 
 def test_workers_end_with_training():
-    loader = Loader(partial(read, torch.arange(10)), Processes(), workers=1, seed=7)
+    loader = BatchLoader(partial(read, torch.arange(10)), Processes(), workers=1, seed=7)
     with loader:
         readers = {batch[3] for batch in loader.load(requests(5), 0)}
     assert not readers & {process.pid for process in multiprocessing.active_children()}
@@ -88,20 +88,20 @@ def test_skipped_batches_are_not_read_and_change_no_later_batch(workers):
         return read(torch.arange(10), request)
 
     reader = partial(read, torch.arange(10)) if workers else note
-    loader = Loader(reader, Processes(), workers=workers, seed=7)
+    loader = BatchLoader(reader, Processes(), workers=workers, seed=7)
     assert equal(list(loader.load(requests(5), 0, skip=3)), rounds(0)[0][3:])
     assert len(numbers) == (0 if workers else 2)
 
 
 def test_an_error_of_a_worker_is_raised_here():
-    loader = Loader(partial(read, torch.arange(2)), Processes(), workers=1)
+    loader = BatchLoader(partial(read, torch.arange(2)), Processes(), workers=1)
     with pytest.raises(IndexError):
         list(loader.load([torch.tensor([5])], 0))
 
 
 @pytest.mark.parametrize("is_training", [True, False])
 def test_workers_survive_a_signal_to_all_processes_while_a_run_is_saved_and_no_longer(is_training):
-    loader = Loader(partial(read, torch.arange(10)), Processes(), workers=1)
+    loader = BatchLoader(partial(read, torch.arange(10)), Processes(), workers=1)
     with loader:
         batches = loader.load(requests(5), 0)
         worker = next(batches)[3]
@@ -120,7 +120,7 @@ def test_workers_survive_a_signal_to_all_processes_while_a_run_is_saved_and_no_l
 
 def test_frames_of_files_are_pickled_as_what_opens_them(radar):
     [clips] = load_sequences(Recipe.parse(FRAMES), radar, ["train"])
-    stored = pickle.dumps(Loader(partial(read_frames, clips), Processes()).loader.dataset)
+    stored = pickle.dumps(BatchLoader(partial(read_frames, clips), Processes()).data_loader.dataset)
     assert len(stored) < 4000 < clips.files[0].array.nbytes
     numbers = torch.tensor([0, 3])
     expected = clips.read(numbers)
@@ -134,7 +134,7 @@ def read_frames(clips, numbers):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_recordings_in_memory_are_passed_to_workers_as_one_tensor(workers):
     data, recipe = ramps(0), dataclasses.replace(CLASSIFIER, workers=workers)
-    stored = classifier.ClassifierTrainer(recipe, 0, data, progress=False).loader.loader.dataset.read.args[0]
+    stored = classifier.ClassifierTrainer(recipe, 0, data, progress=False).loader.data_loader.dataset.read.args[0]
     assert isinstance(stored.sequences, LazySequences if workers else list)
     assert len(stored.sequences) == 24
     for i in (0, 7, 23, -1):
