@@ -10,11 +10,10 @@ import torch
 from click.core import ParameterSource
 
 from .cases import CASES, LONG
-from .measure import CLOCKS, machine, time_case
+from .errors import errors
+from .measure import CLOCKS, first_over_third, machine, time_case
 from .memory import peaks
-from .new_sizes import first_over_third
 from .peers import COMPILED, IMPLEMENTATIONS, load_peer
-from .precision import errors
 from .report import chart, exponents_table, scaling_chart, streams_table, table
 from .scaling import AXES, measure_axis, measure_streams
 from .shares import shares

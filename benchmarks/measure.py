@@ -1,5 +1,6 @@
 """Interleaved timing: all implementations take turns, so that disturbances affect them equally."""
 
+import itertools
 import math
 import platform
 import random
@@ -15,12 +16,14 @@ from convrnn_zoo import __version__
 
 from .cases import Case
 from .floor import floor
-from .peers import Build
+from .peers import IMPLEMENTATIONS, Build
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Times = dict[str, list[float]]
 
 _SPAN = 0.01  # seconds that the shortest run of a case should fill
+_AT_NEW_SIZES = ("ours", "two convolutions")  # the second measures what torch itself needs at a new size
+_NEW_SIZES = 5
 
 
 def machine(clock: str) -> dict[str, Any]:
@@ -107,3 +110,23 @@ def ratios(times: Times, of: str) -> dict[str, float]:
         for name, others in times.items()
         if name != of
     }
+
+
+def first_over_third(case: Case, clock: str = "wall") -> dict[str, dict[str, list[float]]]:
+    """Returns the time of the first call at a new map size over that of the third, by task and implementation.
+
+    Each implementation first runs at the case's size.
+    """
+    quotients: dict[str, dict[str, list[float]]] = {}
+    sizes = (tuple(n + more for n in case.size) for more in itertools.count(1))
+    for task, make in TASKS.items():
+        new = [
+            case._replace(size=next(sizes)).input() for _ in range(_NEW_SIZES)
+        ]  # sizes that are new to the other task as well
+        quotients[task] = {}
+        for name in _AT_NEW_SIZES:
+            forward = IMPLEMENTATIONS[name](case)
+            make(forward, case.input())()
+            calls = [[seconds(run, 1, CLOCKS[clock]) for _ in range(3)] for run in (make(forward, x) for x in new)]
+            quotients[task][name] = [round(first / third, 3) for first, _, third in calls]
+    return quotients

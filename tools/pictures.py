@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from nbclient import NotebookClient
 
-from . import ROOT, figures, timings
-from .notebooks import notebook
+from . import ROOT, figures
+from .docs import timings
+from .docs.notebooks import notebook
 
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = (ROOT / "docs" / "gallery.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md")))

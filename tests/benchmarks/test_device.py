@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from benchmarks import device
 from benchmarks.cases import Case
 from benchmarks.measure import TASKS
-from tools import ROOT, timings
+from tools import ROOT
+from tools.docs import timings
 
 CASE = Case("small", "LSTM", 2, 1, 1, 2, (4, 4), 3)
 PACKED = CASE._replace(lengths=(1, 2), batch=2)

@@ -10,7 +10,8 @@ import pytest
 import convrnn_zoo
 from tests.helpers.docs import climate
 from tests.helpers.docs.pages import ROOT
-from tools import EXAMPLE, figures, notebooks
+from tools import EXAMPLE, figures
+from tools.docs import notebooks
 
 TUTORIALS = sorted(page for page in (ROOT / "docs").rglob("*.md") if notebooks.has_notebook(page))
 every_tutorial = pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)

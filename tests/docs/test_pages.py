@@ -9,7 +9,8 @@ import convrnn_zoo
 from convrnn_zoo import interop
 from convrnn_zoo.pretrained.registry import entry_points
 from tests.helpers.docs.pages import CARDS, PAGES, ROOT, name
-from tools import docs, models
+from tools import docs
+from tools.docs import models
 from tools.weights import openstl_scores
 
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}

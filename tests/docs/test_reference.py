@@ -12,7 +12,7 @@ from convrnn_zoo.data.formats.radar import FORMATS
 from convrnn_zoo.data.readers import FRAME_SUFFIXES
 from convrnn_zoo.data.readers.sequences import RECORDING_SUFFIXES
 from tests.helpers.docs.pages import ROOT
-from tools import reference
+from tools.docs import reference
 
 
 def test_the_index_has_every_public_name_once() -> None:

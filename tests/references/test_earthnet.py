@@ -22,7 +22,7 @@ from references.earthnet import (
 from tests.helpers.data.minicubes import arrays, save
 from tests.helpers.interop.recorded import recorded
 from tools import recorded as from_file
-from tools.models import EARTHNET
+from tools.docs.models import EARTHNET
 
 
 @pytest.fixture

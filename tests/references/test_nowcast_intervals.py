@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from references.nowcast.intervals import ALL, bootstrap, compare, intervals
 from tools import ROOT, recorded
-from tools.nowcasts import NOWCASTS, events
+from tools.docs.nowcasts import NOWCASTS, events
 
 
 def event(gain, windows=5, **more):

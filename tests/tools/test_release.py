@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import ROOT, models
+from tools import ROOT
+from tools.docs import models
 from tools.release import MARK, MARKED, missing, project
 
 VERSION = "convrnn_zoo/_version.py"

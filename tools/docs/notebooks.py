@@ -10,8 +10,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from . import EXAMPLE
-from .release import project
+from .. import EXAMPLE
+from ..release import project
 
 _GENERATED = re.compile(r"<!-- generated: \w+ -->\n.*?<!-- end -->\n*", re.DOTALL)
 

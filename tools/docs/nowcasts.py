@@ -10,7 +10,7 @@ from benchmarks.tables import markdown, table
 from references.nowcast.calibration import MIN_PIXELS, worst_difference
 from references.nowcast.intervals import ALL, Comparison, compare, find_baselines
 
-from . import recorded
+from .. import recorded
 
 NOWCASTS = "tools/nowcasts.json"
 """Scores of the shipped nowcast by test event, from ``python -m references.nowcast.evaluate --members 20 --json``."""

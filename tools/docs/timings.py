@@ -13,7 +13,7 @@ from benchmarks.report import fastest_peers
 from benchmarks.tables import markdown, table
 from convrnn_zoo.values.units import plural
 
-from . import ROOT, link, recorded
+from .. import ROOT, link, recorded
 
 DEVICES = ROOT / "benchmarks" / "devices"
 """Reports of ``python -m benchmarks.device``."""

@@ -26,10 +26,11 @@ from convrnn_zoo.pretrained.published import PUBLISHED, Published, find_publishe
 from convrnn_zoo.pretrained.registry import entry_points
 from references.earthnet import table as score_table
 
-from . import ROOT, link, notebooks, recorded, website
-from . import exports as exports_tool
+from .. import ROOT, link, recorded, website
+from .. import exports as exports_tool
+from ..release import public_address
+from . import notebooks
 from .nowcasts import nowcast_meaning
-from .release import public_address
 
 TITLES = {
     "convgru_advection.nowcast": ("rain in the next hour", "forecasts and probabilities from four radar images"),

@@ -21,7 +21,7 @@ from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS
 from convrnn_zoo_command.group import COMMANDS, cli
 
-from . import ROOT, website
+from .. import ROOT, website
 
 
 def summary(docstring: str | None) -> str:

@@ -7,7 +7,6 @@ any.
 
 import inspect
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,9 @@ from types import FunctionType
 from benchmarks.tables import narrow
 from convrnn_zoo import WEIGHTS
 
-from . import ROOT, models, notebooks, nowcasts, reference, timings
-from .weights import CARDS, shipped_card
+from .. import ROOT
+from ..weights import CARDS, shipped_card
+from . import models, notebooks, nowcasts, reference, timings
 
 MODULES = (models, nowcasts, reference, timings)
 PARTS: dict[str, Callable[[str], str]] = {
@@ -48,13 +48,3 @@ def stale() -> dict[Path, str]:
         text = shipped_card(metadata, card.read_text(encoding="utf-8") if card.exists() else "")
         updates[card] = fill(text, card)
     return {p: text for p, text in updates.items() if not p.exists() or p.read_text(encoding="utf-8") != text}
-
-
-if __name__ == "__main__":
-    updates = stale()
-    for path, text in updates.items():
-        print(path.relative_to(ROOT))
-        if "--check" not in sys.argv:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    sys.exit("--check" in sys.argv and bool(updates))
