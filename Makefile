@@ -153,7 +153,7 @@ sbom: $(SBOM)/.installed $(VENV)/.installed-dev
 SECONDS ?= 150
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet 'atheris>=3'
-	for target in config safetensors keras recipe zarr hdf5 units; do \
+	for target in config safetensors keras recipe units; do \
 		$(BIN)/python -m fuzz $$target -max_total_time=$(SECONDS) || exit 1; done
 
 # Changes random lines of layers, pretrained, data and train, and lists the changes that no test notices.

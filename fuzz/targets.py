@@ -6,20 +6,15 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
-import numcodecs
 import numpy as np
 import torch
 import xarray
-import zarr
-import zarr.codecs
 
 import convrnn_zoo
 from convrnn_zoo import interop
-from convrnn_zoo.data import ReadOptions, open_frames
-from convrnn_zoo.data.readers import FileError
 from convrnn_zoo.recipes import RECIPES, Recipe
 from convrnn_zoo.values.labels.times import decode_time
 from convrnn_zoo.values.units import conversion
@@ -128,84 +123,6 @@ def recipe_seeds() -> dict[str, bytes]:
     return {name: Recipe.read(name).to_toml().encode() for name in RECIPES}
 
 
-# ---- Zarr ----------------------------------------------------------------------------------------------------------
-def read_frames(path: Path) -> object:
-    """Opens a file of frames and reads two frames, unless they are large."""
-    frames = open_frames(path, ReadOptions(variable_optional=True))
-    return frames.read(0, 2) if np.prod(frames.array.shape[1:]) < LIMIT else frames
-
-
-def read_zarr(data: bytes, directory: Path) -> object:
-    """Reads a store of one array: JSON of its metadata, a zero byte, and the content of its first chunk."""
-    metadata, _, chunk = data.partition(b"\0")
-    is_new = b'"codecs"' in metadata
-    array = directory / "a.zarr" / "x"
-    array.mkdir(parents=True)
-    (array / ("zarr.json" if is_new else ".zarray")).write_bytes(metadata)
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {}} if is_new else {"zarr_format": 2}
-    (array.parent / ("zarr.json" if is_new else ".zgroup")).write_text(json.dumps(group))
-    first = array / ("c/0/0/0" if is_new else "0.0.0")
-    first.parent.mkdir(parents=True, exist_ok=True)
-    first.write_bytes(chunk)
-    return read_frames(array.parent)
-
-
-def zarr_seeds() -> dict[str, bytes]:
-    """Returns arrays of both versions of the format with the usual codecs, and a shard."""
-    frames, seeds = np.arange(4 * 8 * 8, dtype="f4").reshape(4, 8, 8), {}
-    codecs: dict[str, tuple[int, dict[str, Any]]] = {
-        "plain2": (2, {"compressors": None}),
-        "blosc2": (2, {"compressors": numcodecs.Blosc()}),
-        "filters2": (2, {"filters": [numcodecs.Shuffle(4), numcodecs.Delta("<f4")], "compressors": numcodecs.Zlib()}),
-        "lz4": (2, {"compressors": numcodecs.LZ4()}),
-        "zstd2": (2, {"compressors": numcodecs.Zstd()}),
-        "zstd3": (3, {}),
-        "gzip3": (3, {"compressors": zarr.codecs.GzipCodec()}),
-        "blosc3": (3, {"compressors": zarr.codecs.BloscCodec()}),
-        "shard": (3, {"shards": (4, 8, 8), "chunks": (2, 8, 8)}),
-    }
-    for name, (version, options) in codecs.items():
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "x"
-            options = {"chunks": frames.shape, **options}
-            zarr.create_array(path, shape=frames.shape, dtype="f4", zarr_format=version, **options)[:] = frames
-            metadata = (path / ("zarr.json" if version == 3 else ".zarray")).read_bytes()
-            chunk = (path / ("c/0/0/0" if version == 3 else "0.0.0")).read_bytes()
-        seeds[name] = json.dumps(json.loads(metadata)).encode() + b"\0" + chunk
-    return seeds
-
-
-# ---- HDF5 ----------------------------------------------------------------------------------------------------------
-def read_hdf5(data: bytes, directory: Path) -> object:
-    """Reads an HDF5 file of frames."""
-    path = directory / "a.h5"
-    path.write_bytes(data)
-    return read_frames(path)
-
-
-def hdf5_seeds() -> dict[str, bytes]:
-    """Returns files with the usual filters, text attributes and links."""
-    frames, seeds = np.arange(4 * 8 * 8, dtype="f4").reshape(4, 8, 8), {}
-    filters: dict[str, dict[str, Any]] = {
-        "plain": {},
-        "chunks": {"chunks": (2, 8, 8)},
-        "lzf": {"compression": "lzf"},
-        "gzip": {"compression": "gzip", "shuffle": True, "fletcher32": True},
-        "scale": {"scaleoffset": 2},
-        "growing": {"maxshape": (None, 8, 8), "chunks": (8, 8, 8)},
-    }
-    for name, options in filters.items():
-        file = io.BytesIO()
-        with h5py.File(file, "w", libver="latest" if name == "lzf" else "earliest") as root:
-            root.create_dataset("x", data=frames, **options).attrs["units"] = "mm/h"
-            root["time"] = np.arange(4.0)
-            root["time"].attrs["units"] = "hours since 2020-01-01"
-            root["names"] = ["a", "bc"]
-            root["soft"] = h5py.SoftLink("/x")
-        seeds[name] = file.getvalue()
-    return seeds
-
-
 # ---- units ---------------------------------------------------------------------------------------------------------
 def read_units(data: bytes, directory: Path) -> object:
     """Reads a text as a unit of values, a unit of times, and a time."""
@@ -241,8 +158,6 @@ TARGETS = {
     ),
     "keras": Target(load_keras, (ValueError,), keras_seeds),
     "recipe": Target(read_recipe, (ValueError,), recipe_seeds),
-    "zarr": Target(read_zarr, (FileError,), zarr_seeds),
-    "hdf5": Target(read_hdf5, (FileError,), hdf5_seeds),
     "units": Target(read_units, (ValueError,), unit_seeds),
 }
 

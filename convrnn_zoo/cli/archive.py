@@ -53,8 +53,7 @@ def archive(
     """Forecast from many issue times of an archive of frames into one .zarr store.
 
     FILEs are read as `convrnn-zoo predict` reads them. A later run completes the store if this one is interrupted, and
-    adds the issue times of new frames. --jobs and --scheduler distribute the issue times. `convrnn-zoo eval` compares
-    the store with the frames.
+    adds the issue times of new frames. --jobs and --scheduler distribute the issue times.
 
     \b
     convrnn-zoo archive convgru_advection.nowcast archive.zarr --every 30min --jobs 4 -o forecasts.zarr

@@ -7,14 +7,11 @@ from typing import Any
 
 import click
 import torch
-from click.core import ParameterSource
 
 from .._atomic import check_suffix, write_text
 from ..data import FrameFiles
 from ..models import Ensemble, Forecaster, ZooModel
 from ..predict import resolve_preprocessing
-from ..predict.archive import score_archive
-from ..predict.archive.scores import TOTAL
 from ..recipes import ClassifierRecipe, ForecasterRecipe, find_recipe
 from ..train.classifier import evaluate_classifier
 from ..train.forecaster import load_sequences
@@ -96,12 +93,8 @@ def eval_weights(
     reliability; for rain, STEPS of pysteps is one more baseline. The scores of a classifier are its accuracy, the
     recall of each class and the confusion matrix.
 
-    WEIGHTS may also be a .zarr store that `convrnn-zoo archive` wrote, and --data the archive: the scores are by month
-    and lead time, next to those of the last frame and of the climatology.
-
     \b
     convrnn-zoo eval run --data radar
-    convrnn-zoo eval forecasts.zarr --data archive.zarr -o scores.json
     convrnn-zoo eval convgru_forecaster.moving_mnist --data mnist -o scores.json -o mse.png
     convrnn-zoo eval run --data clips -o confusion.png
     """
@@ -110,28 +103,12 @@ def eval_weights(
         check_suffix(output, (".json", *FIGURES, ".csv"))
         check_not_input(output, () if data is None else [data], local_path(weights))
     set_threads(threads)
-    if Path(weights).suffix == ".zarr":
-        is_chosen = click.get_current_context().get_parameter_source("device") is not ParameterSource.DEFAULT
-        if is_chosen or any(value is not None for value in (recipe, *options.values())) or data is None:
-            raise ValueError(
-                f"{weights} is a store of forecasts: pass --data ARCHIVE, and no option of weights, such as --device"
-            )
-        scores, text = _evaluate_archive(Path(weights), data, outputs, not quiet)
-    else:
-        model = load_model(weights, quiet).to(device)
-        scores, text = _evaluate_weights(model, weights, recipe, data, outputs, not quiet, options)
+    model = load_model(weights, quiet).to(device)
+    scores, text = _evaluate_weights(model, weights, recipe, data, outputs, not quiet, options)
     for output in outputs:
         if output.suffix == ".json":
             write_text(output, scores)
     click.echo(scores if as_json else text, nl=not as_json)
-
-
-def _evaluate_archive(forecasts: Path, data: Path, outputs: tuple[Path, ...], progress: bool) -> tuple[str, str]:
-    """Returns the scores of the forecasts of an archive as JSON and as tables."""
-    for output in outputs:
-        check_suffix(output, (".json",))
-    result = score_archive(forecasts, data, progress=progress)
-    return result.to_json(), f"{format_scores(result.by_month[TOTAL])}\n\n{format_months(result)}"
 
 
 def _evaluate_weights(
@@ -162,17 +139,6 @@ def _evaluate_weights(
         raise ValueError(f"--seed: only valid for models with members; {weights} makes one forecast")
     options["seed"] = options["seed"] or 0
     return _evaluate_forecaster(model, recipe, data, outputs, progress=progress, **options)
-
-
-def format_months(result: Any) -> str:
-    """Returns a table with a row for each month: the issue times, and the mean of the first metric by method."""
-    total = result.by_month[TOTAL]
-    metric = next(iter(total["forecast"]))
-    rows = [
-        (month, str(result.issue_times[month]), *(str(average(scores[metric])) for scores in by_method.values()))
-        for month, by_method in result.by_month.items()
-    ]
-    return columns(rows, header=(metric, "issue times", *total))
 
 
 def _evaluate_classifier(

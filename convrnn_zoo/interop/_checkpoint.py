@@ -25,12 +25,12 @@ from torch import Tensor
 from torch.torch_version import __version__ as TORCH_VERSION
 
 from .._extras import need
-from .._hdf5 import CheckedFile
 from .._hints import some
 from ..pretrained.errors import HubAccessError, WeightsError
 from ..pretrained.state_dict import not_finite
 from ..values.tensors import to_tensor
 from . import _unpickle
+from ._hdf5 import CheckedFile
 from ._unpickle import MAX_INFLATION, WRAPPERS
 
 logger = logging.getLogger("convrnn_zoo")

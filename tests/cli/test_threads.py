@@ -1,7 +1,5 @@
 """The number of threads of a command is an option; nothing else changes it, however busy the machine is."""
 
-import importlib
-
 import click
 import pytest
 import torch
@@ -64,13 +62,3 @@ def test_the_default_device_is_an_accelerator_that_is_reported(monkeypatch, caps
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert _options.choose_device(None, None, None) == torch.device("cpu")
     assert capsys.readouterr().err == ""
-
-
-def test_the_options_of_the_scores_of_an_archive(tmp_path, monkeypatch):
-    def count(*args):
-        return str(torch.get_num_threads()), ""
-
-    monkeypatch.setattr(importlib.import_module("convrnn_zoo.cli.eval"), "_evaluate_archive", count)
-    common = ("eval", tmp_path / "a.zarr", "--data", tmp_path / "b.zarr")
-    assert run(*common, "--threads", 1, "--json").split() == ["1"]
-    assert "--device" in run(*common, "--device", "cpu", code=1)

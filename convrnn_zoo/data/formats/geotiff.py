@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import numpy
 from ..._extras import need, quiet
 from ...values.labels.axes import CHANNEL
 from ..files import find_dates
-from ..untrusted import check_chunk
 from . import Format
 
 if TYPE_CHECKING:
@@ -50,9 +48,6 @@ def open_geotiff(path: Path, variable: str = "") -> xr.Dataset:
     rioxarray = need("rioxarray", "geotiff")
     need("dask.array", "geotiff")
     with quiet():
-        with need("rasterio", "geotiff").open(path, driver="GTiff") as file:
-            for shape, dtype in zip(file.block_shapes, file.dtypes, strict=True):
-                check_chunk(path, "the file", math.prod(shape) * numpy.dtype(dtype).itemsize)
         array = rioxarray.open_rasterio(path, driver="GTiff", mask_and_scale=True, chunks={"y": -1, "x": -1})
         array = array.rio.write_coordinate_system()
     tag = str(array.attrs.get("TIFFTAG_DATETIME", "")).replace(" ", "T").replace(":", "-")

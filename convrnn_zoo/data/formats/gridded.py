@@ -1,4 +1,4 @@
-"""Opens NetCDF, Zarr, HDF5 and GRIB files with xarray, after a check of files that xarray would trust."""
+"""Opens NetCDF, Zarr, HDF5 and GRIB files with xarray."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ..._extras import need, need_pyproj
-from ..._hdf5 import CheckedFile
 from ...values.labels.form import divide, part_shape
-from ..files import TIMES, FileError
-from ..untrusted import check_grib, check_hdf5, checked_store
+from ..files import TIMES, FileError, reading
 from . import Format
 
 if TYPE_CHECKING:
@@ -74,7 +72,6 @@ def _open_netcdf(path: Path, variable: str) -> xr.Dataset:
 
 def _open_grib(path: Path, variable: str) -> xr.Dataset:
     need("cfgrib", "grib")
-    check_grib(path)
     return _open(path, engine="cfgrib", backend_kwargs={"indexpath": ""})  # without index files, which are pickles
 
 
@@ -105,19 +102,37 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
 
 
 def _read_zarr(path: Path, name: str, index: Any) -> Any:
-    opened = need("zarr", "zarr").open(checked_store(path), mode="r", use_consolidated=False)
+    opened = need("zarr", "zarr").open(path, mode="r", use_consolidated=False)
     return (opened[name] if name else opened)[index]
+
+
+def check_links(path: Path, name: str = "HDF5 file") -> None:
+    """Raises FileError if an HDF5 or NetCDF-4 file takes values from another file. Messages call it by `name`."""
+    h5py = need("h5py", "netcdf")
+    with reading(path, name), h5py.File(path) as file:
+        links: list[tuple[str, Any]] = []
+        file.visititems_links(lambda *link: links.append(link))
+        for key, link in links:
+            layout = None
+            if isinstance(link, h5py.HardLink) and isinstance(file[key], h5py.Dataset):
+                layout = file[key].id.get_create_plist()
+            is_outside = layout and (layout.get_layout() == h5py.h5d.VIRTUAL or layout.get_external_count())
+            if is_outside or isinstance(link, h5py.ExternalLink):
+                raise FileError(f"{path}: {key} is stored in another file; save it in this one")
 
 
 def _open_hdf5(path: Path, variable: str) -> xr.Dataset:
     h5py, arrays = need("h5py", "netcdf"), dict[str, Array]()
-    check_hdf5(path)
-    with CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:
+    check_links(path)
+    with h5py.File(path) as file:
         items: dict[str, Any] = {}
         file.visititems(lambda name, item: items.update({name: item}))
         for name, item in items.items():
             if not isinstance(item, h5py.Dataset):
                 continue
+            layout = item.id.get_create_plist()
+            if not all(h5py.h5z.filter_avail(layout.get_filter(i)[0]) for i in range(layout.get_nfilters())):
+                need("hdf5plugin", "hdf5")  # registers filters such as zstd
             attrs = {a: item.attrs[a] for a in ATTRIBUTES if a in item.attrs}
             arrays[name] = Array(partial(_read_hdf5, path, name), item.shape or (), item.dtype, attrs)
         if not any("DIMENSION_LIST" in item.attrs for item in items.values()) and any(
@@ -141,8 +156,7 @@ def _find_group(path: Path, frames: Sequence[str], variable: str) -> str:
 
 
 def _open_zarr(path: Path, variable: str) -> xr.Dataset:
-    checked = checked_store(path)
-    store = need("zarr", "zarr").open(checked, mode="r", use_consolidated=False)
+    store = need("zarr", "zarr").open(path, mode="r", use_consolidated=False)
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     frames = [name for name, a in arrays.items() if len(a.shape) > 2]
     if not frames and hasattr(store, "members"):
@@ -156,7 +170,7 @@ def _open_zarr(path: Path, variable: str) -> xr.Dataset:
     ]
     if "" not in arrays and not any(a.ndim and None in (d or (None,)) for a, d in zip(inside, names, strict=True)):
         return _open(
-            checked, group, engine="zarr", consolidated=False, backend_kwargs={"use_zarr_fill_value_as_mask": False}
+            path, group, engine="zarr", consolidated=False, backend_kwargs={"use_zarr_fill_value_as_mask": False}
         )
     unnamed = {
         name: Array(partial(_read_zarr, path, name), a.shape, a.dtype, _zarr_attributes(a, path))

@@ -18,10 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._extras import need, need_pyproj, quiet
-from ..._hdf5 import CheckedFile
-from ..files import FileError, check_claimed_size, read_unpacked, reading, walk
-from ..untrusted import check_hdf5
-from .gridded import Array
+from ..files import FileError, read_unpacked, reading, walk
+from .gridded import Array, check_links
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,14 +43,11 @@ def _import(importer: str, source: Any, **options: Any) -> tuple[Any, dict[str, 
 
 @contextlib.contextmanager
 def _open_hdf5(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Opens an HDF5 file for h5py and for pysteps, after a check."""
-    content, kind = path.read_bytes(), "radar composite in HDF5"
-    check_hdf5(path, kind)
-    with reading(path, kind), need("h5py", "radar").File(CheckedFile(io.BytesIO(content)), "r") as file:
-        sizes = [0]
-        file.visititems(lambda name, item: sizes.append(getattr(item, "nbytes", 0)))
-        check_claimed_size(path, max(sizes), len(content))
-        yield file, CheckedFile(io.BytesIO(content))
+    """Opens an HDF5 file for h5py and for pysteps."""
+    content, name = path.read_bytes(), "radar composite in HDF5"
+    check_links(path, name)
+    with reading(path, name), need("h5py", "radar").File(io.BytesIO(content), "r") as file:
+        yield file, io.BytesIO(content)
 
 
 def _text(attrs: Any, name: str) -> str:
@@ -69,7 +64,7 @@ def _per_hour(path: Path, values: Tensor, metadata: dict[str, Any], minutes: flo
 
 def _read_knmi(path: Path) -> Composite:
     """Reads the sum of rain of KNMI. pysteps reads counts as hundredths of a millimetre in any file."""
-    with _open_hdf5(path) as (file, checked):
+    with _open_hdf5(path) as (file, content):
         parameter = _text(file["image1"].attrs, "image_geo_parameter") or "[MM]"
         formula = re.sub(r"\s", "", _text(file["image1/calibration"].attrs, "calibration_formulas"))
         match = re.fullmatch(r"GEO=([-+.\d]{1,20})\*PV([-+][.\d]{1,20})?", formula)
@@ -82,7 +77,7 @@ def _read_knmi(path: Path) -> Composite:
             ends = [_text(file["overview"].attrs, f"product_datetime_{end}") for end in ("start", "end")]
             start, end = (parsedate_to_datetime(re.sub("[-;]|[.].*", " ", text)) for text in ends)
             minutes = (end - start) / timedelta(minutes=1)
-        values, metadata = _import("import_knmi_hdf5", checked)
+        values, metadata = _import("import_knmi_hdf5", content)
         counts = torch.from_numpy(values * 100).round().float()  # float32 arithmetic on counts is exact to the bit
     rain = counts * scale + offset
     return _per_hour(path, rain.masked_fill(counts.eq(missing), torch.nan), metadata, minutes)
@@ -126,7 +121,7 @@ def _read_mch(path: Path) -> Composite:
 
 def _read_odim(path: Path) -> Composite:
     """Reads an ODIM composite, such as those of OPERA and DWD: rain rate, sum of rain or reflectivity."""
-    with _open_hdf5(path) as (file, checked):
+    with _open_hdf5(path) as (file, content):
         if (kind := _text(file["what"].attrs, "object")) not in ("COMP", "IMAGE"):
             raise FileError(f"{path} is an ODIM file of {kind}, expected a composite; grid it first")
         found: list[str] = []
@@ -137,7 +132,7 @@ def _read_odim(path: Path) -> Composite:
             raise FileError(f"{path}: expected a quantity RATE, ACRR or DBZH, got {listed}")
         source = _text(file["what"].attrs, "source")
         is_german = re.search(r"ORG:78\b|NOD:de\b|WMO:10\d{3}|DWD", source) is not None
-        values, metadata = _import("import_dwd_hdf5" if is_german else "import_odim_hdf5", checked, qty=quantity)
+        values, metadata = _import("import_dwd_hdf5" if is_german else "import_odim_hdf5", content, qty=quantity)
         metadata["institution"] = source
         ends = [
             datetime.strptime(_text(attrs, f"{end}date") + _text(attrs, f"{end}time"), "%Y%m%d%H%M%S")
@@ -176,7 +171,7 @@ def find_format(path: Path) -> RadarFormat | None:
         return by_name
     h5py = need("h5py", "radar")
     # h5py raises exceptions of any type for damaged files, which another reader reports
-    with contextlib.suppress(Exception), CheckedFile(path.open("rb")) as raw, h5py.File(raw, "r") as file:
+    with contextlib.suppress(Exception), h5py.File(path) as file:
         return ODIM if _text(file.attrs, "Conventions").startswith("ODIM") else None
     return None
 

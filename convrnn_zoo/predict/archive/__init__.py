@@ -1,6 +1,5 @@
-"""Forecasts of complete archives: issue times as tasks, written to one Zarr store, and their scores."""
+"""Forecasts of complete archives: issue times as tasks, written to one Zarr store."""
 
 from .run import forecast_archive
-from .scores import ArchiveScores, score_archive
 
-__all__ = ["ArchiveScores", "forecast_archive", "score_archive"]
+__all__ = ["forecast_archive"]

@@ -168,24 +168,18 @@ def link_to_another_file(path):
         file["image1/image_data"] = h5py.ExternalLink("other.h5", "image1/image_data")
 
 
-def claim_gigabytes(path):
-    with h5py.File(path, "r+") as file:
-        del file["image1/image_data"]
-        file.create_dataset("image1/image_data", (60000, 60000), np.uint16, chunks=(1000, 1000))
-
-
 def store_values_in_another_file(path):
     with h5py.File(path, "r+") as file:
         del file["image1/image_data"]
         file.create_dataset("image1/image_data", (2, 2), np.uint16, external=[("/etc/hostname", 0, 8)])
 
 
-@pytest.mark.parametrize("change", [link_to_another_file, claim_gigabytes, store_values_in_another_file])
-def test_hostile_files_are_rejected_before_pysteps_opens_them(change, tmp_path):
+@pytest.mark.parametrize("change", [link_to_another_file, store_values_in_another_file])
+def test_files_that_name_others_are_rejected_before_pysteps_opens_them(change, tmp_path):
     write_knmi(tmp_path, NOON, np.zeros((2, 2))).rename(tmp_path / "other.h5")
     path = write_knmi(tmp_path, NOON, np.zeros((2, 2)))
     change(path)
-    with pytest.raises(FileError, match=r"another file|claims"):
+    with pytest.raises(FileError, match="another file"):
         read_composite(path)
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from convrnn_zoo._hdf5 import CheckedFile
+from convrnn_zoo.interop._hdf5 import CheckedFile
 
 
 def read(path):
