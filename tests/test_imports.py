@@ -18,7 +18,7 @@ def test_no_model_knows_a_loss(file):
 
 
 def imports() -> dict[str, set[str]]:
-    """Maps each module of the package to the modules that it imports when it runs, also inside functions."""
+    """Maps each module of the package to the modules that it imports, also inside functions and for types only."""
     names = {
         "convrnn_zoo." + ".".join(f.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): f
         for f in PACKAGE.rglob("*.py")
@@ -29,7 +29,6 @@ def imports() -> dict[str, set[str]]:
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         imported[name] = set()
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        tree.body = [n for n in tree.body if not (isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")]
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 base = package.rsplit(".", node.level - 1)[0] if node.level else ""

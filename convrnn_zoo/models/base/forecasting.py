@@ -7,7 +7,7 @@ read frames themselves, share its other functions: step, pixel size, default hor
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,7 @@ from ...values.preprocessing import Preprocessing
 from ...values.steps import Step, check_same
 from ...values.tensors import to_tensor
 from ...values.units import plural
-from .model import evaluating, reference_tensor
-
-if TYPE_CHECKING:  # forecaster.py imports this file
-    from .forecaster import Forecaster
+from .model import ZooModel, evaluating, reference_tensor
 
 logger = logging.getLogger("convrnn_zoo")
 Inputs = int | Literal["all"] | None
@@ -57,7 +54,7 @@ class SourceFrames(NamedTuple):
 
 
 def run_forecast(
-    model: "Forecaster",
+    model: ZooModel,
     frames: Any,
     call_model: Callable[..., Any],
     *,
@@ -115,7 +112,7 @@ def run_forecast(
     return y.numpy(), None if outside is None else outside.numpy()
 
 
-def get_preprocessing(model: "Forecaster") -> Preprocessing:
+def get_preprocessing(model: ZooModel) -> Preprocessing:
     """Returns the preprocessing of a model; raises ValueError if it has none."""
     if model.preprocessing is None:
         raise ValueError(
@@ -126,7 +123,7 @@ def get_preprocessing(model: "Forecaster") -> Preprocessing:
 
 
 # ---- frames --------------------------------------------------------------------------------------------------------
-def read_frames(model: "Forecaster", frames: Any) -> SourceFrames:
+def read_frames(model: ZooModel, frames: Any) -> SourceFrames:
     """Reads frames that a user passed; raises ValueError or TypeError if the model cannot read them."""
     labels, layout = _read_labels(model, frames) if is_labelled(frames) else (None, Layout())
     x = given = to_tensor("frames", frames if labels is None else stack(labels, labels.data_vars))
@@ -141,7 +138,7 @@ def read_frames(model: "Forecaster", frames: Any) -> SourceFrames:
     return SourceFrames(x, given.dim() == 5, has_channels, labels, layout)
 
 
-def _read_labels(model: "Forecaster", frames: Any) -> tuple[Any, Layout]:
+def _read_labels(model: ZooModel, frames: Any) -> tuple[Any, Layout]:
     """Returns a DataArray or a Dataset in normal form, with the variables that the model reads in its units."""
     values: Any = get_preprocessing(model)
     names, units = [v.name for v in values.variables], {v.unit for v in values.encodings}
@@ -162,7 +159,7 @@ def _read_labels(model: "Forecaster", frames: Any) -> tuple[Any, Layout]:
     return to_units(data, {name: units.pop() if len(units) == 1 else None}, find_step(get_times(data))), layout
 
 
-def count_inputs(model: "Forecaster", total: int, inputs: Inputs = None) -> int:
+def count_inputs(model: ZooModel, total: int, inputs: Inputs = None) -> int:
     """Returns the number of frames to read, of `total`, that a forecast reads; warns or raises if they are too few."""
     if inputs == "all":
         return total
@@ -176,7 +173,7 @@ def count_inputs(model: "Forecaster", total: int, inputs: Inputs = None) -> int:
     return min(count, total)
 
 
-def leave_out_missing(model: "Forecaster", source: SourceFrames) -> SourceFrames:
+def leave_out_missing(model: ZooModel, source: SourceFrames) -> SourceFrames:
     """Warns of frames without a value of a variable; models that interpolate them leave out the first ones."""
     count, labels = source.x.shape[1], source.labels
     dates = None if labels is None or "time" not in labels.coords else labels["time"].values
@@ -186,7 +183,7 @@ def leave_out_missing(model: "Forecaster", source: SourceFrames) -> SourceFrames
     return source.select(slice(first, None)) if model.default_step and first < count - 1 else source
 
 
-def warn_of_missing(model: "Forecaster", x: Tensor, names: Sequence[str], owner: str = "") -> list[bool]:
+def warn_of_missing(model: ZooModel, x: Tensor, names: Sequence[str], owner: str = "") -> list[bool]:
     """Returns which frames of `x` ``(N, T, C, H, W)`` have a value; warns of the `names` of those that lack one.
 
     The warning lists frames without a value of a variable in any sequence; there is none if no frame has a value.
@@ -203,7 +200,7 @@ def warn_of_missing(model: "Forecaster", x: Tensor, names: Sequence[str], owner:
 
 # ---- time and space ------------------------------------------------------------------------------------------------
 def choose_step(
-    model: "Forecaster", times: Any, minutes: float | None, fix: str = "correct minutes, or omit it"
+    model: ZooModel, times: Any, minutes: float | None, fix: str = "correct minutes, or omit it"
 ) -> Any:
     """Returns the time between frames: `minutes`, or that of decoded `times`, of the training, or of the model.
 
@@ -223,7 +220,7 @@ def choose_step(
 
 
 def choose_scales(
-    model: "Forecaster", labels: Any, step: Step | None, pixel_km: float | None, name: str = "frames"
+    model: ZooModel, labels: Any, step: Step | None, pixel_km: float | None, name: str = "frames"
 ) -> dict[str, Any]:
     """Returns the arguments `minutes` and `pixel_km` of a model of any time step; empty for others.
 
@@ -237,14 +234,14 @@ def choose_scales(
     return {"minutes": step, "pixel_km": edge} if is_read else {}
 
 
-def describe_pixels(model: "Forecaster", pixel_km: float | None) -> str:
+def describe_pixels(model: ZooModel, pixel_km: float | None) -> str:
     """Returns the pixel size that a forecast uses, for a message; None means that nothing states it."""
     if pixel_km is not None:
         return f"pixels of {pixel_km:.3g} km"
     return f"pixels of {trained_pixel_km(model):g} km are assumed, since the frames state no size (pixel_km)"
 
 
-def trained_pixel_km(model: "Forecaster") -> float | None:
+def trained_pixel_km(model: ZooModel) -> float | None:
     """Returns the edge of the pixels that a model was trained on, which it resamples other maps to."""
     return get_preprocessing(model).pixel_km or model.default_pixel_km
 
@@ -255,7 +252,7 @@ def log_once(level: int, message: str) -> None:
     logger.log(level, message)
 
 
-def choose_horizon(model: "Forecaster", horizon: int | None, step: Step | None) -> int:
+def choose_horizon(model: ZooModel, horizon: int | None, step: Step | None) -> int:
     """Returns the number of frames to forecast, by default those of the time that the model was trained for.
 
     Warns if a model of any time step forecasts a longer time.
@@ -275,7 +272,7 @@ def choose_horizon(model: "Forecaster", horizon: int | None, step: Step | None) 
 
 # ---- known inputs --------------------------------------------------------------------------------------------------
 def _known_inputs(
-    model: "Forecaster",
+    model: ZooModel,
     static: Any,
     future: Any,
     source: SourceFrames,
@@ -299,7 +296,7 @@ def _known_inputs(
 
 
 def _read_known(
-    model: "Forecaster", name: str, passed: Any, steps: tuple[int, ...], source: SourceFrames, times: Any = None
+    model: ZooModel, name: str, passed: Any, steps: tuple[int, ...], source: SourceFrames, times: Any = None
 ) -> Tensor:
     """Converts the static or future inputs of a forecast to ``(N or 1, [steps,] channels, H or 1, W or 1)``.
 
@@ -328,7 +325,7 @@ def _read_known(
 
 
 def _read_known_labels(
-    model: "Forecaster", name: str, passed: Any, steps: tuple[int, ...], times: Any
+    model: ZooModel, name: str, passed: Any, steps: tuple[int, ...], times: Any
 ) -> tuple[Any, tuple[int, ...]]:
     """Returns labelled known inputs in normal form, in the units of the model, and the number of their steps."""
     described = {v.name: v.unit for v in getattr(get_preprocessing(model), name)}
@@ -351,7 +348,7 @@ def _read_known_labels(
 
 # ---- values and labels of the forecast -----------------------------------------------------------------------------
 def _run_batches(
-    model: "Forecaster",
+    model: ZooModel,
     x: Tensor,
     call_model: Callable[..., Any],
     horizon: int,
@@ -391,7 +388,7 @@ def _run_batches(
 
 
 def _label(
-    model: "Forecaster",
+    model: ZooModel,
     frames: Any,
     source: SourceFrames,
     y: Tensor,
