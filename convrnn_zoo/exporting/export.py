@@ -179,7 +179,7 @@ def write(
 
 # ---- metadata --------------------------------------------------------------------------------------------------
 def make_metadata(model: Any, spec: ExportSpec, name: str, form: str) -> dict[str, str]:
-    """Returns the metadata of a file, as in docs/reference/exported.md. Values other than strings are JSON."""
+    """Returns the metadata of a file, as in docs/reference/export.md. Values other than strings are JSON."""
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     weights, preprocessing = getattr(model, "metadata", None), getattr(model, "preprocessing", None)
     front_end = getattr(model, "front_end", None)

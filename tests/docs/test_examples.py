@@ -28,10 +28,10 @@ SHAPE = re.compile(r"^(?:print\()?(\w+)(?: = .*|\.shape\) *)# \((\d[\d, ]*)\)", 
 WITH_BLOCKS = [page for page in PAGES if blocks(page)]
 
 HOW_TO = (
-    "archive earth-surface executorch export extend-training forecasting gpu int8 interop nowcasting onnxruntime "
+    "archive earth-surface export extend-training forecasting gpu interop nowcasting onnxruntime "
     "own-data programs runs serve speech torch-export video"
 )
-TUTORIALS = ("clips", "forecaster", "hub", "nowcast", "onnxruntime", *climate.PAGES)
+TUTORIALS = ("clips", "forecaster", "hub", "nowcast", *climate.PAGES)
 SLOW = {
     "docs/gallery.md",
     "docs/models/published.md",
