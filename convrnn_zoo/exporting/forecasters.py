@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..layers._base import Equations
 from ..layers._states import split_levels
 from ..models.base import EncoderForecaster, Forecaster, recurrent_layers, unroll_loop
+from ..models.base.forecasting import choose_horizon
 from ..models.nowcast.decisions import THRESHOLDS
 from ..models.nowcast.motion import smooth
 from ..models.nowcast.network import MAX_EDGE
@@ -328,7 +329,7 @@ def encoder_forecaster_step(model: EncoderForecaster, options: ExportOptions) ->
 def nowcast_sequence(model: Any, options: ExportOptions) -> ExportSpec:
     """Returns the specification of a nowcast with a fixed number of input frames and a fixed horizon."""
     frames = (model.preprocessing.inputs if model.preprocessing else None) or 4
-    steps, size = model.check_horizon(options.horizon), options.size
+    steps, size = choose_horizon(model, options.horizon, None), options.size
     maps: Axes = [*space(2, model.reduction)]
     if size is not None:
         if any(edge % model.reduction for edge in size):

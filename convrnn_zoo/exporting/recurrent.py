@@ -183,9 +183,18 @@ def _head(model: Any, features: Any, lengths: Tensor | None = None) -> list[Tens
     return outputs if isinstance(outputs, list) else [outputs]
 
 
+def mark_lengths(outputs: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """Returns outputs with NaN for sequences whose length is invalid, since a graph cannot raise an error."""
+    lengths = inputs.get("lengths")
+    if lengths is None:
+        return tuple(outputs)
+    is_valid = (lengths >= 1) & (lengths <= inputs["input"].shape[1])
+    return tuple(torch.where(is_valid.reshape(-1, *(1,) * (y.dim() - 1)), y, torch.nan) for y in outputs)
+
+
 class _SequenceNetwork(_Network):
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.run_model(self.model, inputs))
+        return mark_lengths(self.run_model(self.model, inputs), inputs)
 
     def run_model(self, model: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Returns the outputs of a model, then the states if the inputs contain states."""
@@ -285,5 +294,5 @@ class _Call(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input: Tensor, **inputs: Tensor) -> tuple[Tensor]:
-        return (self.model(input, **inputs),)
+    def forward(self, input: Tensor, **inputs: Tensor) -> tuple[Tensor, ...]:
+        return mark_lengths([self.model(input, **inputs)], {"input": input, **inputs})

@@ -2,8 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import _checks as check
-from .._hints import warn
+from .._hints import some, warn
 from . import _states
 from ._conv import Geometry, check_map, compiled_conv, same_conv
 from ._fused import InPlaceStep, run_layer
@@ -192,6 +192,11 @@ class Equations(nn.Module):
         super().__setattr__(name, value)
 
     # ---- construction ------------------------------------------------------------------------------------------
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Before Python lists missing arguments, which does not help a caller who uses the names of torch.nn.RNN.
+        cls._check_accepted(kwargs, cls.__signature__.parameters)  # type: ignore[attr-defined]
+        return super().__new__(cls)
+
     def __init__(
         self,
         in_channels: int,
@@ -252,14 +257,17 @@ class Equations(nn.Module):
                 self.register_parameter(name + suffix, nn.Parameter(torch.empty(size, **factory_kwargs)))
         self.reset_parameters()
 
+    @classmethod
+    def _check_accepted(cls, names: Iterable[str], accepted: Container[str]) -> None:
+        """Raises TypeError for an argument of the constructor that is not `accepted`."""
+        if unknown := next((name for name in names if name not in accepted), None):
+            parameters = cls.__signature__.parameters.values()  # type: ignore[attr-defined]
+            first = some(p.name for p in parameters if p.default is p.empty)
+            raise TypeError(f"{cls.__name__}() got an unexpected keyword argument {unknown!r}; it requires {first}")
+
     def _set_options(self, options: dict[str, Any]) -> None:
         """Checks and stores the options of the cell, on which the shapes of its parameters may depend."""
-        for name in options:
-            if name not in self.options:
-                raise TypeError(
-                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}; its first arguments are "
-                    "in_channels, out_channels and kernel_size"
-                )
+        self._check_accepted(options, self.options)
         for name, allowed in self.options.items():
             setattr(self, name, check.choice(name, options.get(name, allowed[0]), allowed))
 

@@ -28,6 +28,8 @@ from .state_dict import adapt_state_dict, check_state_dict, clear_metadata, floa
 logger = logging.getLogger("convrnn_zoo")
 _SET_BY_MODELS = ("in_channels", "out_channels", "batch_first", "map_size", "norm_size")
 """Arguments of a layer that models set themselves."""
+_NAMES_OF_TORCH = {"input_size": "in_chans", "hidden_size": "hidden_channels"}
+"""Arguments of models by the names that torch.nn.RNN has for them."""
 
 
 def build_model(
@@ -253,7 +255,8 @@ def _reject_other_inputs(extractor: nn.Module, args: tuple[Any, ...], kwargs: di
 def _check_accepted(constructor: Callable[..., nn.Module], name: str, kwargs: Mapping[str, Any]) -> None:
     accepted = accepted_arguments(constructor)
     if accepted is not None and (unknown := [key for key in kwargs if key not in accepted]):
-        raise TypeError(f"{name}() got an unexpected argument {unknown[0]!r}; {suggest(unknown[0], accepted)}")
+        hint = suggest(_NAMES_OF_TORCH.get(unknown[0], unknown[0]), accepted)
+        raise TypeError(f"{name}() got an unexpected argument {unknown[0]!r}; {hint}")
 
 
 def accepted_arguments(constructor: Callable[..., nn.Module]) -> list[str] | None:

@@ -50,6 +50,18 @@ def test_a_batch_of_unequal_lengths_equals_single_sequences(recording, tmp_path)
         assert together[6 + i]["probability"] == pytest.approx(alone["probability"], abs=1e-5)
 
 
+@pytest.mark.parametrize("shapes", [[(5, 8, 8)], [(5, 3, 8, 8), (5, 3, 8, 9)]])
+def test_advice_is_for_the_command(shapes, tmp_path):
+    model = create_model("convgru2d_1layer", in_chans=3, hidden_channels=2, num_classes=2)
+    save_pretrained(model, tmp_path / "run")
+    files = [tmp_path / f"{i}.npy" for i in range(len(shapes))]
+    for file, shape in zip(files, shapes, strict=True):
+        np.save(file, np.zeros(shape, "float32"))
+    error = run("predict", tmp_path / "run", *files, code=1)
+    assert "8" in error
+    assert not any(python in error for python in ("[x]", "batch_size", "list", "model."))
+
+
 def broken(path):
     path.write_bytes(b"\x93NUMPY broken")
 

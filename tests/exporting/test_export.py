@@ -25,14 +25,25 @@ VOWELS, RAIN = "convlstm1d_bi_1layer.japanese_vowels", "convgru_forecaster.rain"
     ("name", "pool"),
     [("convgru1d_1layer", {}), ("convlstm1d_bi_1layer", {"global_pool": "last"}), ("utae_convgru", {})],
 )
-def test_lengths_that_a_sequence_cannot_have_are_clamped(name, pool, tmp_path):
+def test_lengths_that_a_sequence_cannot_have_give_nan(name, pool, tmp_path):
+    options = {"state": True} if name != "utae_convgru" and not pool else {}
     model = create_model(name, in_chans=2, hidden_channels=3, num_classes=2, **pool).eval()
-    (path,) = export(model, tmp_path / "a.onnx")
+    (path,) = export(model, tmp_path / "a.onnx", **options)
+    (program,) = export(model, tmp_path / "a.pt2", format="torch", **options)
+    run = torch.export.load(program).module()
     x = torch.randn(2, 5, 2, *(7, 6)[: model.ndim], generator=torch.Generator().manual_seed(0))
-    for length, clamped in ((9, 5), (0, 1), (-3, 1)):
-        (output,) = session(path).run(None, {"input": x.numpy(), "lengths": np.array([length, 2])})
+    states = {i.name: torch.zeros(2, 3, 7) for i in session(path).get_inputs() if i.name.endswith("_in")}
+    for length in (6, 0, -3, -(2**40), 5, 1):
+        inputs = {"input": x, "lengths": torch.tensor([length, 2]), **states}
         with torch.no_grad():
-            np.testing.assert_allclose(output, model(x, lengths=[clamped, 2]), atol=1e-5)
+            expected = model(x, lengths=[min(max(length, 1), 5), 2])
+            every = session(path).run(None, {k: v.numpy() for k, v in inputs.items()}), run(**inputs)
+        for outputs in every:
+            np.testing.assert_allclose(outputs[0][1], expected[1], atol=1e-5)
+            if 1 <= length <= 5:
+                np.testing.assert_allclose(outputs[0][0], expected[0], atol=1e-5)
+            else:
+                assert all(np.isnan(np.asarray(output)[0]).all() for output in outputs)
 
 
 @pytest.fixture(scope="module")

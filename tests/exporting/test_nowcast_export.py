@@ -98,3 +98,10 @@ def test_a_file_of_any_size_forecasts_as_the_model_does(tmp_path):
     rule = {"multiple": 8, "maximum": 8192}
     sizes = session.get_modelmeta().custom_metadata_map["sizes"]
     assert json.loads(sizes) == {"height": rule, "width": rule}
+
+
+def test_a_horizon_beyond_the_trained_time_is_warned_of():
+    model = create_model("convgru_advection", hidden_channels=(2, 3), horizon=4)
+    with pytest.warns(UserWarning, match="horizon=5"):
+        make_spec(model, "sequence", horizon=5)
+    make_spec(model, "sequence", horizon=4)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from convrnn_zoo import layers
+from convrnn_zoo import create_model, layers
 from convrnn_zoo._checks import PADDING_MODES
 from convrnn_zoo.layers.causallstm import CausalLSTMCell
 from convrnn_zoo.layers.e3dlstm import E3DLSTMCell
@@ -41,6 +41,20 @@ def test_numpy_numbers_are_valid():
     same = layers.Conv2dGRU(4, 6, (3, 5), num_layers=2, groups=2, dropout=0.5, zoneout=0.1)
     assert repr(layer) == repr(same)
     assert [p.shape for p in layer.parameters()] == [p.shape for p in same.parameters()]
+
+
+@pytest.mark.parametrize("cls", CLASSES.values() if isinstance(CLASSES, dict) else CLASSES)
+def test_sizes_by_the_names_of_torch_list_ours(cls):
+    with pytest.raises(TypeError, match=rf"{cls.__name__}.*input_size.*in_channels.*out_channels.*kernel_size"):
+        cls(input_size=3, hidden_size=4)
+    with pytest.raises(TypeError, match=r"hidden_size.*in_channels"):
+        cls(3, hidden_size=4)
+
+
+@pytest.mark.parametrize("name", ["convlstm2d_1layer", "predrnn", "convlstm_forecaster"])
+def test_sizes_of_models_by_the_names_of_torch_suggest_ours(name):
+    with pytest.raises(TypeError, match=r"hidden_size.*hidden_channels"):
+        create_model(name, hidden_size=4)
 
 
 VALUES: list[tuple[str, list, list]] = [  # argument, values of a wrong type, invalid values

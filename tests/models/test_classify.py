@@ -44,6 +44,8 @@ def test_one_recording_is_passed_in_a_list():
         model.classify(torch.zeros(5, 40, 1))
     with pytest.raises(ValueError, match=r"\[wave\]"):
         model.classify_sound(torch.zeros(4000), 8000)
+    stack = model.classify(torch.zeros(3, 5, 40))
+    assert stack == model.classify([torch.zeros(5, 40)] * 3)
 
 
 def test_names_must_match_the_recordings():

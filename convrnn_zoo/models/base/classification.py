@@ -45,7 +45,7 @@ def classify_sampled(
         for start in range(0, len(sequences), check.positive_int("batch_size", batch_size)):
             part = sequences[start : start + batch_size]
             if len(sizes := {tuple(x.shape[2:]) for x in part}) > 1:
-                hint = "resize them, or pass batch_size=1"
+                hint = "resize them, or classify them one by one"
                 raise ValueError(f"expected recordings with maps of one size, got {sorted(sizes)}; {hint}")
             x = model.normalize(pad_sequence(part, batch_first=True)).to(like)
             scores = model(x, lengths=[len(x) for x in part]).float().softmax(1).cpu()
@@ -62,7 +62,7 @@ def classify_sampled(
 def encode_sound(model: HeadedModel, name: str, wave: Any, rate: int) -> Tensor:
     """Returns the sequence ``(T, C, 1)`` that the front end computes from a sound; errors contain its `name`."""
     if model.front_end is None:
-        hint = "set model.front_end = convrnn_zoo.LogMel(...), or pass sequences (T, C, ...) as in training"
+        hint = "pass sequences (T, C, ...) as in training, or use a model that has a front end (convrnn_zoo.LogMel)"
         raise ValueError(f"{name} is sound, and this model has no front end: {hint}")
     try:
         wave = to_tensor("the recording", wave)
@@ -93,8 +93,7 @@ def _read_sequence(model: HeadedModel, name: str, recording: Any) -> Tensor:
     if x.dim() == 2 and x.shape[1] == model.in_chans:
         x = x.reshape(*x.shape, *(1,) * ndim)
     if x.dim() != ndim + 2 or x.shape[1] != model.in_chans or 0 in x.shape:
-        hint = "pass one recording as a list, [x]" if x.dim() < ndim + 2 else "`convrnn-zoo info` describes the input"
-        got = f"got {tuple(x.shape)}; {hint}"
+        got = f"got {tuple(x.shape)}; `convrnn-zoo info` describes the input"
         raise ValueError(f"{name}: expected a sequence (T, {model.in_chans}, {SPACE[ndim]}), {got}")
     if not torch.isfinite(x).all():
         raise ValueError(f"{name}: contains NaN or Inf; fill or remove them before classifying")

@@ -149,7 +149,11 @@ class Classifier(HeadedModel):
             >>> first.label, round(sum(first.probabilities.values()), 3)
             ('speaker 7', 1.0)
         """
-        items = recordings if isinstance(recordings, Tensor | Sequence) else list(recordings)
+        items: Any = recordings if isinstance(recordings, Sequence) or hasattr(recordings, "ndim") else list(recordings)
+        axes = getattr(items, "ndim", self.ndim + 3)
+        if axes < self.ndim + 3 and not (axes == 3 and items.shape[2] == self.in_chans):  # N recordings (T, C)
+            got = check.describe(items)
+            raise ValueError(f"recordings must be a list of recordings, got one, {got}; pass one recording as [x]")
         names = check_names(names, len(items))
         clips = self.metadata.clips if self.metadata and self.ndim == 2 else None
         tensors = [to_tensor(name, x) for name, x in zip(names, items, strict=True)]

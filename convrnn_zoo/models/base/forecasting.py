@@ -92,8 +92,11 @@ def run_forecast(
     step = choose_step(model, None if labels is None else get_times(labels), minutes)
     scales = choose_scales(model, labels, step if minutes is None else minutes, pixel_km)
     if scales and pixel_km is None:
-        edge = scales["pixel_km"]
-        log_once(logging.WARNING if edge is None else logging.INFO, describe_pixels(model, edge))
+        edge, text = scales["pixel_km"], describe_pixels(model, scales["pixel_km"])
+        if edge is None and labels is not None and any(axis_coordinate(labels, axis) is not None for axis in "yx"):
+            warn(text, ForecastWarning)  # coordinates without a unit look as if they stated the size
+        else:
+            log_once(logging.WARNING if edge is None else logging.INFO, text)
     horizon = choose_horizon(model, horizon, step)
     values.check(x)
     x, ends = x.float(), (observed.x.shape[1], steps)
@@ -199,9 +202,7 @@ def warn_of_missing(model: ZooModel, x: Tensor, names: Sequence[str], owner: str
 
 
 # ---- time and space ------------------------------------------------------------------------------------------------
-def choose_step(
-    model: ZooModel, times: Any, minutes: float | None, fix: str = "correct minutes, or omit it"
-) -> Any:
+def choose_step(model: ZooModel, times: Any, minutes: float | None, fix: str = "correct minutes, or omit it") -> Any:
     """Returns the time between frames: `minutes`, or that of decoded `times`, of the training, or of the model.
 
     Raises ValueError if the times have another step than expected. A model with a `default_step` reads any step.

@@ -18,7 +18,8 @@ Lengths = Tensor | Sequence[int]
 def check_lengths(lengths: Lengths, batch: int, steps: int, min_length: int = 1) -> Tensor:
     """Checks that each sequence has a length from `min_length` to `steps`, and returns int64 ``(batch,)``.
 
-    The tensor is on the CPU. In a graph, which cannot raise, it stays on its device, and other lengths are clamped.
+    The tensor is on the CPU. In a graph, which cannot raise, it stays on its device, and other lengths are clamped;
+    an exported file returns NaN for them.
     """
     try:
         out = torch.as_tensor(lengths)

@@ -368,6 +368,17 @@ def test_the_pixel_size_is_logged_once(model, frames, caplog):
     assert "1 km" in levels["INFO"]
 
 
+def test_an_assumed_pixel_size_is_stated_for_coordinates_without_units(model, frames):
+    maps = frames.squeeze()[..., :20, :20].numpy()
+    coords = {"y": np.arange(20.0), "x": np.arange(20.0)}
+    labelled = xr.DataArray(maps, coords, ("time", "y", "x"), attrs={"units": "mm/h"})
+    for _ in range(2):
+        for call in (model.forecast, lambda x, _: model.probabilities(x, [1.0], 1)):
+            with pytest.warns(UserWarning, match=r"pixels of 2 km.*pixel_km"):
+                call(labelled, 1)
+    model.forecast(labelled, 1, pixel_km=2)
+
+
 @pytest.mark.parametrize(("minutes", "count"), [(None, 12), (7, 9), (90, 1)])
 def test_the_default_horizon_is_the_trained_time(model, frames, minutes, count):
     assert model.forecast(frames, minutes=minutes).shape[-3] == count
