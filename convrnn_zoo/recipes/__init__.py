@@ -4,9 +4,10 @@ A recipe names a model, a dataset, a loss, and the settings of training, and run
 """
 
 from .augment import Augment
+from .fields import describe_fields
 from .recipe import RECIPES, ClassifierRecipe, ForecasterRecipe, Recipe, find_recipe
 from .sampling import SAMPLINGS, read_sampling
-from .starter import describe_fields, starting_recipe
+from .starter import starting_recipe
 
 __all__ = [
     "RECIPES",
