@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ._hints import warn
 
@@ -93,7 +94,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+def check_suffix(path: Any, suffixes: Sequence[str]) -> None:
     """Raises ValueError if the suffix of a file to write is not one of `suffixes`."""
     if path.suffix not in suffixes:
         others = f"{', '.join(suffixes[:-1])} or " if suffixes[1:] else ""

@@ -13,6 +13,7 @@ import click
 import torch
 
 from .._hints import suggest
+from .._stores import Place, Store, find_place
 from ..data.readers import ARRAY_READERS
 from ..data.readers.sequences import RECORDING_READERS
 from ..models import ZooModel, from_pretrained
@@ -56,14 +57,24 @@ class FiniteRange(click.FloatRange):
 
 
 class FilePath(click.Path):
-    """Path of a file or directory; an empty one, such as of an unset variable, is not the current directory."""
+    """Path of a file or directory; an empty one, such as of an unset variable, is not the current directory.
 
-    def __init__(self, **kwargs: Any) -> None:
+    With `takes_address`, it may be the address of a Zarr store; otherwise an address is an error.
+    """
+
+    def __init__(self, takes_address: bool = False, **kwargs: Any) -> None:
         super().__init__(path_type=Path, **kwargs)
+        self.takes_address = takes_address
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("the name is empty; pass . for the current directory")
+        try:
+            place = find_place(value)
+        except ValueError as e:
+            self.fail(str(e))
+        if isinstance(place, Store):
+            return place if self.takes_address else self.fail(f"{place} is an address; pass a local path")
         return super().convert(value, param, ctx)
 
 
@@ -106,7 +117,9 @@ threads_option = click.option(
     type=click.IntRange(min=1),
     help="Number of threads on the CPU [default: as torch chooses, by OMP_NUM_THREADS or the number of cores].",
 )
-data_option = click.option("--data", type=FilePath(), help="File or directory of the data.")
+data_option = click.option(
+    "--data", type=FilePath(True), help="File or directory of the data, or the address of a Zarr store."
+)
 
 
 def local_path(weights: str) -> str:
@@ -124,12 +137,17 @@ def load_model(weights: str, quiet: bool, **kwargs: Any) -> ZooModel:
     return model
 
 
-def check_not_input(out: Path, inputs: Iterable[Path], weights: str = "") -> None:
+def check_not_input(out: Place, inputs: Iterable[Place], weights: str = "") -> None:
     """Raises ValueError if writing `out` overwrites an input or a file of `weights`, or adds to an input folder."""
+    if out in (inputs := list(inputs)):
+        raise ValueError(f"{out} is read and would be overwritten; write to another store")
+    if isinstance(out, Store):
+        return
+    files = [file for file in inputs if isinstance(file, Path)]
     path, names = out.resolve(), ("", "config.json", "metadata.json") if weights else ()
-    if path in {file.resolve() for file in (*inputs, *(Path(weights, name).expanduser() for name in names))}:
+    if path in {file.resolve() for file in (*files, *(Path(weights, name).expanduser() for name in names))}:
         raise ValueError(f"{out} is read and would be overwritten; write to another file")
-    for folder in inputs:
+    for folder in files:
         if not folder.is_dir() or folder.resolve() not in path.parents:
             continue
         is_data = folder.suffix == ".zarr" or out.suffix in (".png", ".gif", ".mp4")
@@ -167,7 +185,7 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
         set_threads(arguments["threads"])
         command(model=model, weights=weights, files=files, output=output, quiet=quiet, **arguments)
 
-    paths = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath())
+    paths = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=FilePath(True))
     for option in (quiet_option, threads_option, device_option, json_option, paths, click.argument("weights")):
         wrapper = option(wrapper)
     return wrapper
@@ -208,9 +226,11 @@ def _parse_number(text: str) -> int | float | str:
     return text
 
 
-def output_path(help: str, name: str = "output", file_okay: bool = True, dir_okay: bool = True, **kwargs: Any) -> Any:
+def output_path(
+    help: str, name: str = "output", file_okay: bool = True, dir_okay: bool = True, address: bool = False, **kwargs: Any
+) -> Any:
     """Returns the option ``-o/--output`` for a file or a directory to write, as the argument `name` of a command."""
-    path = FilePath(file_okay=file_okay, dir_okay=dir_okay)
+    path = FilePath(address, file_okay=file_okay, dir_okay=dir_okay)
     return click.option("-o", "--output", name, type=path, help=help, **kwargs)
 
 

@@ -1,11 +1,11 @@
 """``convrnn-zoo archive``."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
+from .._stores import Place
 from ..models import Forecaster
 from ..predict.archive import forecast_archive
 from ..predict.archive.store import open_store
@@ -15,7 +15,7 @@ from ._options import WEIGHTS_EPILOG, output_directory, with_model
 
 
 @click.command(epilog=WEIGHTS_EPILOG)
-@output_directory("Store to write, FILE.zarr.", required=True)
+@output_directory("Store to write, FILE.zarr or an address such as s3://BUCKET/FILE.zarr.", required=True, address=True)
 @click.option(
     "--every",
     metavar="TIME|FRAMES",
@@ -42,8 +42,8 @@ from ._options import WEIGHTS_EPILOG, output_directory, with_model
 def archive(
     model: Any,
     weights: str,
-    files: tuple[Path, ...],
-    output: Path,
+    files: tuple[Place, ...],
+    output: Place,
     as_json: bool,
     quiet: bool,
     period: str | None,
@@ -54,6 +54,8 @@ def archive(
 
     FILEs are read as `convrnn-zoo predict` reads them. A later run completes the store if this one is interrupted, and
     adds the issue times of new frames. --jobs and --scheduler distribute the issue times.
+
+    FILE and the store may be addresses of Zarr stores, such as s3://BUCKET/FILE.zarr; the environment has the keys.
 
     \b
     convrnn-zoo archive convgru_advection.nowcast archive.zarr --every 30min --jobs 4 -o forecasts.zarr

@@ -28,6 +28,7 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
     "over time: .png, .svg.",
     multiple=True,
     callback=only_one,
+    address=True,
 )
 @click.option("--start", metavar="TIME|NUMBER", help="First frame to read [default: the latest frames are read].")
 @click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from .._stores import Place, Store
 from ..values.units import UnitError
 
 LARGE, MAX_RATIO = 2**30, 1000
@@ -22,14 +23,14 @@ class FileError(ValueError):
     """A file is damaged or of another format. The message names the file and how to fix it."""
 
 
-def check_exists(path: Path, fix: str = "") -> None:
+def check_exists(path: Place, fix: str = "") -> None:
     """Raises FileNotFoundError if a path does not exist."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist{fix and f'; {fix}'}")
 
 
 @contextlib.contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
+def reading(path: Place, kind: str) -> Iterator[None]:
     """Context manager that turns the errors of a parser into a :class:`FileError` with the file and its format."""
     try:
         yield
@@ -40,12 +41,14 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except Exception as e:  # h5py, zarr, Pillow and PyAV raise exceptions of any type for damaged files
         if isinstance(e, FileNotFoundError | PermissionError) and type(e).__module__ == "builtins":
             raise  # PyAV has subclasses of these for damaged content
+        if isinstance(e, OSError) and isinstance(path, Store):
+            raise  # a request failed, and the data may be complete
         reason = " ".join(str(e).split())[:200] or type(e).__name__
         raise FileError(f"{path} is not a valid {kind} ({reason}); check that it is complete, or leave it out") from e
 
 
 @contextlib.contextmanager
-def naming(path: Path | str) -> Iterator[None]:
+def naming(path: Place | str) -> Iterator[None]:
     """Context manager that turns a ValueError about the content of a file into a :class:`FileError` that names it."""
     try:
         yield
@@ -61,7 +64,7 @@ def check_claimed_size(path: Path, claimed: int, stored: int, max_ratio: int = M
         raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; is it complete? If not, get it again")
 
 
-def natural_key(path: Path) -> tuple[tuple[str | int, ...], ...]:
+def natural_key(path: Place) -> tuple[tuple[str | int, ...], ...]:
     """Sort key for natural order, in which ``frame2.png`` comes before ``frame10.png``."""
     # re.split alternates text and digits, so that text is only compared with text
     return tuple(

@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import _checks as check
 from .._extras import need
 from .._hints import check_names, warn
+from .._stores import Place, Store, find_place
 from .._typed import check_fields, field
 from ..values.labels.axes import CHANNEL, MEMBER, Layout, axis_coordinate, find_pixel_km
 from ..values.labels.form import align, choose_variable, in_unit, is_labelled, normal_form, stack, to_units
@@ -170,8 +171,9 @@ def labelled_frames(
 
     Args:
         source: a DataArray or a Dataset of xarray; the path of a NetCDF, Zarr, HDF5 or GRIB file, of a radar composite,
-            or of a folder of such files; or a list of paths, which are joined in the order of their dates. Files of one
-            map without dates have those in their names, such as ``rain_202006011210.nc``.
+            or of a folder of such files; the address of a Zarr store, or a store of zarr; or a list of these, which are
+            joined in the order of their dates. Files of one map without dates have those in their names, such as
+            ``rain_202006011210.nc``.
         variables: names of variables, in the order of the channels; by default all on the grid of the first one.
         sel: part of each dimension to select, such as ``{"level": 850, "time": ["2020-06", "2020-08"]}``.
         dims: names of the dimensions `time`, `y` and `x`, if neither attributes nor usual names tell them. Their order
@@ -200,10 +202,11 @@ def read_labelled(
     if is_labelled(source):
         data, layout = normal_form(source, variables, **options)
         return join_datasets([data], ["the frames"]), layout
-    paths = [file for path in (source if isinstance(source, list | tuple) else [source]) for file in _list(Path(path))]
+    sources = source if isinstance(source, list | tuple) else [source]
+    paths = [file for path in sources for file in _list(find_place(path))]
     if all(map(find_format, paths)):
         with naming(paths[0]):
-            data = open_composites(paths, coarsen)
+            data = open_composites([p for p in paths if isinstance(p, Path)], coarsen)
             notes = {str(n): v.attrs["comment"] for n, v in data.data_vars.items() if "comment" in v.attrs}
             data, layout = normal_form(data, variables, **options)
             return data.assign({n: data[n].assign_attrs(comment=c) for n, c in notes.items() if n in data}), layout
@@ -214,9 +217,9 @@ def read_labelled(
     return join_datasets([data for data, _ in opened], paths), opened[0][1]
 
 
-def _list(path: Path) -> list[Path]:
+def _list(path: Place) -> Sequence[Place]:
     """Returns the files of labelled frames in a folder, or the path of a file or store itself."""
-    if not path.is_dir() or path.suffix.lower() == STORE:
+    if isinstance(path, Store) or not path.is_dir() or path.suffix.lower() == STORE:
         return [path]
     composites = find_composites(path)
     files = [file for files in composites for file in files] or list(filter(find_labelled, list_files(path, SUFFIXES)))
@@ -226,7 +229,7 @@ def _list(path: Path) -> list[Path]:
     return files
 
 
-def _open_normal(path: Path, variables: Sequence[str] | None, options: Mapping[str, Any]) -> tuple[xr.Dataset, Layout]:
+def _open_normal(path: Place, variables: Sequence[str] | None, options: Mapping[str, Any]) -> tuple[xr.Dataset, Layout]:
     """Opens one file of labelled frames in normal form."""
     data = complete_gridded(open_labelled(path, next(iter(variables or ()), "")), path, variables)
     leaves = {n: n if n in data.data_vars else n.rpartition("/")[2] for n in variables or ()}
@@ -418,7 +421,7 @@ class Frames:
         start, stop: range of the frames in `array`. If `stop` is None, the range ends with the array.
     """
 
-    path: Path
+    path: Place
     array: Any
     times: Any = None
     unit: str | None = None
@@ -435,13 +438,13 @@ class Frames:
     stop: int | None = None
 
     @classmethod
-    def from_files(cls, paths: Sequence[Path], options: ReadOptions) -> Frames:
+    def from_files(cls, paths: Sequence[Place], options: ReadOptions) -> Frames:
         """Opens labelled frames in files; see :func:`read_variables`."""
         return cls.from_dataset(partial(read_variables, paths, options), paths[0], len(options.variables) or None)
 
     @classmethod
     def from_dataset(
-        cls, open_dataset: Callable[[], tuple[xr.Dataset, Layout]], path: Path, observed: int | None = None
+        cls, open_dataset: Callable[[], tuple[xr.Dataset, Layout]], path: Place, observed: int | None = None
     ) -> Frames:
         """Returns the frames of a Dataset in normal form that `open_dataset` opens, in each process that reads it."""
         data, layout = open_dataset()

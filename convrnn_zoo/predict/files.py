@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from .._hints import warn
+from .._stores import Place, find_place
 from ..data import Frames, split_channels
 from ..data.readers import ARRAY_READERS
 from ..models import Forecaster
@@ -26,7 +26,7 @@ NAMED = tuple(suffix for suffix in ARRAY_READERS if suffix != ".npy")
 """Suffixes of files that may hold several arrays, by name."""
 
 
-def find_start(start: str, frames: Frames, file: Path) -> int:
+def find_start(start: str, frames: Frames, file: Place) -> int:
     """Returns the number of the frame that ``--start`` specifies by number or time, or raises ValueError."""
     total, times = len(frames), frames.dates
     if re.fullmatch(r"-?\d+", start):
@@ -54,7 +54,7 @@ def find_start(start: str, frames: Frames, file: Path) -> int:
 
 
 def choose_window(
-    frames: Frames, file: Path, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
+    frames: Frames, file: Place, inputs: int | None, horizon: int, start: str | None, compare: bool, has_future: bool
 ) -> tuple[int, int, int, int]:
     """Returns first, end, last and observed: ``[first, end)`` are input frames, ``[end, last)`` frames to forecast.
 
@@ -119,7 +119,7 @@ def insert_missing(frames: Frames, count: int, step: Step | None) -> tuple[Frame
 def forecast_files(
     model: Forecaster,
     name: str,
-    files: Sequence[Path],
+    files: Sequence[Any],
     *,
     start: str | None = None,
     compare: bool = False,
@@ -129,7 +129,7 @@ def forecast_files(
 
     Args:
         model, name: the forecaster, and its name in messages.
-        files: one file or folder of frames, or several files that are joined in time.
+        files: one file or folder of frames, or the address of a Zarr store, or several files that are joined in time.
         start: first frame to read, by its time or number; by default the latest frames are read.
         compare: whether the forecast is compared with the last frames of the files.
         **options: fields of :class:`ForecastOptions`.
@@ -137,10 +137,11 @@ def forecast_files(
     Raises:
         ValueError: the files do not fit the model, or an option does not fit the files or the model.
     """
+    files = list(map(find_place, files))
     chosen, file = ForecastOptions(**options), files[0]
     if chosen.key and not all(f.is_dir() or f.suffix.lower() in NAMED for f in files):
         raise ValueError(f"--key names an array in files of {', '.join(NAMED)}; omit it for {file}")
-    run = ForecastRun(model, name, list(files), chosen)
+    run = ForecastRun(model, name, files, chosen)
     frames, inserted = run.frames, 0
     if start is None and not compare and not model.future_chans:
         frames, inserted = insert_missing(frames, run.expected_inputs or 1, run.expected_step)

@@ -11,6 +11,7 @@ import numpy
 from torch import Tensor
 
 from .._atomic import check_suffix, write_text
+from .._stores import find_place
 from ..data import Frames
 from ..values.labels.times import list_dates, valid_times
 from ..values.steps import Step
@@ -161,12 +162,13 @@ class Forecast(NamedTuple):
         turned = [axis for name, axis in (("y", -2), ("x", -1)) if name in self.frames.layout.turned]
         return {k: numpy.flip(x.numpy(), turned) for k, x in zip(("forecast", "probabilities"), arrays, strict=False)}
 
-    def write(self, output: Path, threshold: float = 1.0) -> None:
+    def write(self, output: Any, threshold: float = 1.0) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
 
         An image of an ensemble shows the probability that `threshold` is reached, if the forecast has no thresholds.
         Raises ValueError if the suffix of the file is not supported.
         """
+        output = find_place(output)
         check_suffix(output, SUFFIXES)
         count = len(self.inputs)
         if output.suffix == ".json":

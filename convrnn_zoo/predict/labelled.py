@@ -11,6 +11,7 @@ from torch import Tensor
 from .._atomic import atomic_write, write_bytes
 from .._extras import need
 from .._hints import warn
+from .._stores import Place, Store, open_zarr_store
 from .._version import __version__
 from ..data import Frames
 from ..values.labels.forecast import describe_conversions, label_forecast, name_targets
@@ -108,26 +109,28 @@ def with_cf_encoding(dataset: Any) -> Any:
     return dataset
 
 
-def consolidate(path: Path) -> None:
+def consolidate(store: Any) -> None:
     """Adds consolidated metadata to a Zarr store, so that ``xarray.open_zarr`` reads it without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        need("zarr", "zarr").consolidate_metadata(path)
+        need("zarr", "zarr").consolidate_metadata(store)
 
 
-def write_dataset(dataset: Any, path: Path) -> None:
-    """Writes an ``xarray.Dataset`` as NetCDF-4 or as a Zarr store with consolidated metadata, atomically.
+def write_dataset(dataset: Any, path: Place) -> None:
+    """Writes an ``xarray.Dataset`` as NetCDF-4, atomically, or as a Zarr store, which is visible when it is complete.
 
     A warning lists attributes that NetCDF cannot hold, and that are left out.
     """
     dataset = with_cf_encoding(dataset)
-    if path.suffix == ".zarr":
-        need("zarr", "zarr")
+    if path.suffix == ".zarr" or isinstance(path, Store):
+        content = need("zarr.storage", "zarr").MemoryStore()
         if path.exists():
             raise ValueError(f"{path} exists already; remove it, or choose another name")
-        with atomic_write(path) as temporary:
-            dataset.to_zarr(temporary, consolidated=False)
-            consolidate(temporary)
+        dataset.to_zarr(content, consolidated=False)
+        consolidate(content)
+        from .._requests import publish  # imports zarr
+
+        publish(content, open_zarr_store(path, read_only=False))
         return
     need("h5netcdf", "netcdf")
     dataset, dropped = drop_unstorable_attrs(dataset)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks as check
+from .._stores import Store, find_place
 from ..data import Frames, ReadOptions, split_channels
 from ..data.datasets.frame_dataset import check_values
 from ..data.frames import read_variables
@@ -43,17 +44,17 @@ class Result(NamedTuple):
 
 
 def open_source(source: Any, options: ReadOptions) -> Frames:
-    """Opens the frames of a path, of a list of paths, or of a DataArray or Dataset of xarray."""
+    """Opens the frames of a path or an address, of a list of them, of a Zarr store, or of xarray."""
     if is_labelled(source):
         reader = partial(read_variables, source, options)
         return Frames.from_dataset(reader, Path("archive"), len(options.variables) or None)
     parts = source if isinstance(source, list | tuple) else [source]
-    if not parts or not all(isinstance(p, str | os.PathLike) for p in parts):
+    if not parts or not all(isinstance(p, str | os.PathLike | Store) or hasattr(p, "read_only") for p in parts):
         raise TypeError(
-            f"archive must be a path, a list of paths, or a DataArray or Dataset of xarray, got "
+            f"archive must be a path, an address, a list of these, a Zarr store, or an object of xarray, got "
             f'{check.describe(source)}; label an array: xarray.DataArray(array, {{"time": times}}, ("time", "y", "x"))'
         )
-    return open_files(list(map(Path, parts)), options)
+    return open_files(list(map(find_place, parts)), options)
 
 
 @dataclass(eq=False)

@@ -246,21 +246,16 @@ def name_seasons(dates: Sequence[Any], step: Step) -> list[str]:
     return [date.strftime(form).replace("02-29", "02-28") for date in dates]
 
 
-def sum_seasons(files: Iterable[Frames], step: Step, thresholds: Sequence[float] = ()) -> dict[str, Tensor]:
-    """Returns the sums of :func:`count_values` over the frames of each season, by their :func:`name_seasons`."""
+def sum_seasons(files: Iterable[Frames], step: Step) -> dict[str, Tensor]:
+    """Returns the number and the sum of the known values of each pixel by season; see :func:`name_seasons`."""
     sums: dict[str, Tensor] = {}
     for frames in files:
         keys = name_seasons(frames.dates, step)
         for start in range(0, len(frames), READ):
             for key, frame in zip(keys[start:], frames.read(start, start + READ), strict=False):
-                sums[key] = sums.get(key, 0) + count_values(frame, thresholds)
+                known = frame.isfinite()
+                sums[key] = sums.get(key, 0) + torch.stack([known, frame.where(known, 0)]).double()
     return sums
-
-
-def count_values(frame: Tensor, thresholds: Sequence[float] = ()) -> Tensor:
-    """Returns a frame as summands of means: whether each value is known, the values, whether they reach thresholds."""
-    known = frame.isfinite()
-    return torch.stack([known, frame.where(known, 0), *((frame >= t) & known for t in thresholds)]).double()
 
 
 class Climatology:

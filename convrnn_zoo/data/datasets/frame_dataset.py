@@ -192,7 +192,7 @@ def variable_options(values: Preprocessing, options: ReadOptions) -> dict[str, A
 
 
 # ---- checks --------------------------------------------------------------------------------------------------------
-def check_values(parts: Iterable[Tensor], name: str | Path, ranges: Sequence[Encoding]) -> None:
+def check_values(parts: Iterable[Tensor], name: object, ranges: Sequence[Encoding]) -> None:
     """Raises FileError if values cannot be in their unit. The message names the key of ``[data]`` to correct.
 
     `parts` are tensors of frames ``(T, C, H, W)``, NaN where values are missing. `ranges` has one item for each

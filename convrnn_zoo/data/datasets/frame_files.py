@@ -7,12 +7,12 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy
 
 from ..._hints import check_names
+from ..._stores import Place
 from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
 from ...values.labels.form import align
@@ -118,11 +118,11 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         files = words[self.split] if isinstance(self.split, str) else f"the files {', '.join(self.split)}"
         return f"{where} of {files}"
 
-    def find_sources(self, path: Path) -> list[list[Path]]:
+    def find_sources(self, path: Place) -> Sequence[Sequence[Place]]:
         """Returns the files of the dataset at or below a path; each list is opened as one sequence of frames."""
         return find_sources(path, self.suffixes)
 
-    def open(self, path: Path, **changes: Any) -> list[Frames]:
+    def open(self, path: Place, **changes: Any) -> list[Frames]:
         """Opens the files at a path, without reading their frames; `changes` replace fields of the read options."""
         sources = self.find_sources(path)
         if not sources:
@@ -141,7 +141,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         opened = zip((first, *open_sources(sources[1:], options)), sources, strict=True)
         return [dataclasses.replace(f, name=relative_name(source[0], path)) for f, source in opened]
 
-    def select(self, files: Sequence[Frames], path: Path, split: str) -> list[Frames]:
+    def select(self, files: Sequence[Frames], path: Place, split: str) -> list[Frames]:
         """Returns the files of a split, or all files if they are split in time, without reading their frames.
 
         The selected files are joined to one sequence (one per group), as in `predict`, if all contain one frame, or if
@@ -159,7 +159,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
             selected = join_runs(files, series, [part == split for part in parts])
         return selected
 
-    def window(self, path: Path, files: Sequence[Frames], length: int) -> Window:
+    def window(self, path: Place, files: Sequence[Frames], length: int) -> Window:
         """Returns the windows to cut from files. Without `crop`, all files must have one frame size."""
         if len({f.size if self.crop is None else () for f in files}) > 1 or len({f.channels for f in files}) > 1:
             listed = ", ".join(f"{f.name} {'×'.join(map(str, (f.channels, *f.size)))}" for f in files[:6])
@@ -173,7 +173,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         return Window(length, height, width, stride, self.min_valid_fraction, self.min_wet_fraction, wet)
 
     def load_splits(
-        self, path: Path | None, splits: Sequence[str], inputs: int, horizon: int
+        self, path: Place | None, splits: Sequence[str], inputs: int, horizon: int
     ) -> Sequence[FrameSequences]:
         """Returns the sequences of several splits, which share the frames of the files.
 
@@ -386,6 +386,6 @@ class VideoFrames(FrameFiles):
         """Returns the options for reading files: channels, size and unit."""
         return ReadOptions(unit=self.unit, channels=self.channels, size=self.size or ())
 
-    def find_sources(self, path: Path) -> list[list[Path]]:
+    def find_sources(self, path: Any) -> Sequence[Sequence[Place]]:
         """Returns the videos, GIFs and folders of images at or below a path."""
         return [[clip] for clip in find_clips(path)]

@@ -15,7 +15,7 @@ from ..._typed import check_fields, field
 from ..files import FEW, check_exists, natural_key, reading
 
 
-def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
+def resolve_path(path: Any, name: str, hint: str = "") -> Any:
     """Returns the path of the dataset `name`; raises FileNotFoundError if it is None or does not exist."""
     if path is None:
         raise FileNotFoundError(f"no data for {name}; pass --data {f'DIR: {hint}' if hint else 'FILE or DIR'}")
@@ -23,7 +23,7 @@ def resolve_path(path: Path | None, name: str, hint: str = "") -> Path:
     return path
 
 
-def relative_name(file: Path, path: Path) -> str:
+def relative_name(file: Any, path: Any) -> str:
     """Returns the path of a file relative to the data at `path`. Recipes name files by this relative path."""
     return file.name if file == path else file.relative_to(path).as_posix()
 
@@ -151,13 +151,13 @@ class GroupedFiles(RecipeDataset):
         except re.error as e:
             raise ValueError(f"the recipe's data.group_pattern is not a regular expression: {e}") from e
 
-    def read_lists(self, path: Path) -> tuple[Any, Any]:
+    def read_lists(self, path: Any) -> tuple[Any, Any]:
         """Returns `split` and `validation`, in which the names of CSV files are replaced by those that they list."""
         values = {key: getattr(self, key) for key in ("split", "validation")}
         split, validation = (read_lists(v, path, k) if isinstance(v, tuple) else v for k, v in values.items())
         return split, validation
 
-    def find_groups(self, names: Sequence[str], path: Path) -> list[str]:
+    def find_groups(self, names: Sequence[str], path: Any) -> list[str]:
         """Returns the group of each file in `names`, read from `group_file` or matched by `group_pattern`."""
         if not self.group_file:
             pattern = re.compile(self.group_pattern)

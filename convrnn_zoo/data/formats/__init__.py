@@ -9,8 +9,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..._stores import Place
 from ..files import FileError, reading
 
 if TYPE_CHECKING:
@@ -23,19 +24,19 @@ class Format(NamedTuple):
     name: str
     """Name in error messages, such as ``"Zarr store"``."""
     suffixes: tuple[str, ...]
-    open: Callable[[Path, str], xr.Dataset]
+    open: Callable[[Any, str], xr.Dataset]
     """Opens a file; the second argument is the name of a variable, ``group/name`` if it is in a group, or empty."""
-    matches: Callable[[Path], bool] = lambda path: True
+    matches: Callable[[Any], bool] = lambda path: True
     """Whether a file with one of the suffixes has this format."""
 
 
-def find_labelled(path: Path) -> Format | None:
+def find_labelled(path: Place) -> Format | None:
     """Returns the format of labelled frames in a file or store, by its suffix; None if it has another one."""
     suffix = path.suffix.lower()
     return next((f for f in FORMATS if suffix in f.suffixes and f.matches(path)), None)
 
 
-def open_labelled(path: Path, variable: str = "") -> xr.Dataset:
+def open_labelled(path: Place, variable: str = "") -> xr.Dataset:
     """Opens a file or store as a Dataset with packed and missing values decoded; they are read when they are used.
 
     `variable` is the name of a variable, ``group/name`` if it is in a group. Dates are not decoded. Files of no known
@@ -44,7 +45,7 @@ def open_labelled(path: Path, variable: str = "") -> xr.Dataset:
     Raises FileError if the file is damaged, claims more than it stores, or has another format, and ImportError if the
     package that reads the format is not installed.
     """
-    if path.is_file() and not path.stat().st_size:
+    if isinstance(path, Path) and path.is_file() and not path.stat().st_size:
         raise FileError(f"{path} is empty, 0 bytes; get it again, or leave it out")
     form = find_labelled(path) or gridded.NETCDF
     with reading(path, form.name):

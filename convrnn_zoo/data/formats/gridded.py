@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ..._extras import need, need_pyproj
+from ..._stores import Place, open_zarr_store
 from ...values.labels.form import divide, part_shape
 from ..files import TIMES, FileError, reading
 from . import Format
@@ -101,8 +102,8 @@ def _read_hdf5(path: Path, name: str, index: Any) -> Any:
         return file[name][index]
 
 
-def _read_zarr(path: Path, name: str, index: Any) -> Any:
-    opened = need("zarr", "zarr").open(path, mode="r", use_consolidated=False)
+def _read_zarr(path: Place, name: str, index: Any) -> Any:
+    opened = need("zarr", "zarr").open(open_zarr_store(path), mode="r")
     return (opened[name] if name else opened)[index]
 
 
@@ -144,7 +145,7 @@ def _open_hdf5(path: Path, variable: str) -> xr.Dataset:
     return _open(path, group, engine="h5netcdf", phony_dims="sort")
 
 
-def _find_group(path: Path, frames: Sequence[str], variable: str) -> str:
+def _find_group(path: Place, frames: Sequence[str], variable: str) -> str:
     """Returns the group of `variable` with its slash, or else the only one of the arrays `frames`."""
     if variable:
         return variable[: variable.rfind("/") + 1]
@@ -155,8 +156,9 @@ def _find_group(path: Path, frames: Sequence[str], variable: str) -> str:
     return groups.pop() if len(groups) == 1 else ""
 
 
-def _open_zarr(path: Path, variable: str) -> xr.Dataset:
-    store = need("zarr", "zarr").open(path, mode="r", use_consolidated=False)
+def _open_zarr(path: Place, variable: str) -> xr.Dataset:
+    place = open_zarr_store(path)
+    store = need("zarr", "zarr").open(place, mode="r")
     arrays = {"": store} if not hasattr(store, "arrays") else dict(store.arrays())
     frames = [name for name, a in arrays.items() if len(a.shape) > 2]
     if not frames and hasattr(store, "members"):
@@ -169,9 +171,9 @@ def _open_zarr(path: Path, variable: str) -> xr.Dataset:
         a.attrs.get("_ARRAY_DIMENSIONS") if a.metadata.zarr_format == 2 else a.metadata.dimension_names for a in inside
     ]
     if "" not in arrays and not any(a.ndim and None in (d or (None,)) for a, d in zip(inside, names, strict=True)):
-        return _open(
-            path, group, engine="zarr", consolidated=False, backend_kwargs={"use_zarr_fill_value_as_mask": False}
-        )
+        is_consolidated = store.metadata.consolidated_metadata is not None
+        options = {"backend_kwargs": {"use_zarr_fill_value_as_mask": False}}
+        return _open(place, group, engine="zarr", consolidated=is_consolidated and not group, **options)
     unnamed = {
         name: Array(partial(_read_zarr, path, name), a.shape, a.dtype, _zarr_attributes(a, path))
         for name, a in arrays.items()
@@ -179,7 +181,7 @@ def _open_zarr(path: Path, variable: str) -> xr.Dataset:
     return _name_axes(path, unnamed, variable)
 
 
-def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
+def _zarr_attributes(array: Any, path: Place) -> dict[str, Any]:
     """Returns the attributes of an array. In Zarr 2, a fill value marks missing values unless it is 0, the default."""
     attrs = dict(array.attrs)
     if array.metadata.zarr_format == 2 and array.fill_value is not None and "_FillValue" not in attrs:
@@ -190,7 +192,7 @@ def _zarr_attributes(array: Any, path: Path) -> dict[str, Any]:
     return attrs
 
 
-def _name_axes(path: Path, arrays: Mapping[str, Array], variable: str) -> xr.Dataset:
+def _name_axes(path: Place, arrays: Mapping[str, Array], variable: str) -> xr.Dataset:
     """Returns arrays ``(H, W)``, ``(T, H, W)`` or ``(T, C, H, W)`` as a Dataset with the dimensions of frames.
 
     Arrays that do not fit the sizes of `variable`, or else of the first array of frames, are left out. The name of an

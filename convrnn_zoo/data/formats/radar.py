@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..._extras import need, need_pyproj, quiet
+from ..._stores import Place
 from ..files import FileError, read_unpacked, reading, walk
 from .gridded import Array, check_links
 
@@ -164,7 +165,7 @@ ODIM = RadarFormat("*", _read_odim)
 """Format of HDF5 files whose attribute ``Conventions`` is ODIM, such as those of OPERA, DWD and MeteoSwiss."""
 
 
-def find_format(path: Path) -> RadarFormat | None:
+def find_format(path: Place) -> RadarFormat | None:
     """Returns the format of a radar composite; None if the file is none."""
     by_name = next((f for f in FORMATS if path.match(f.pattern)), None)
     if by_name is not None or not any(map(path.match, HDF5_NAMES)) or not path.is_file():
@@ -281,7 +282,7 @@ def open_composites(paths: Sequence[Path], coarsen: int = 1) -> xr.Dataset:
     return dated.assign({name: stacked})
 
 
-def complete_gridded(data: xr.Dataset, path: Path, variables: Sequence[str] | None = None) -> xr.Dataset:
+def complete_gridded(data: xr.Dataset, path: Place, variables: Sequence[str] | None = None) -> xr.Dataset:
     """Adds to a Dataset of SAF or MRMS, which xarray opens, what these files do not state by the CF conventions.
 
     Files of SAF state the projection and the time as attributes, and their rain rate is selected without `variables`.

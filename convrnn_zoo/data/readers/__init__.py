@@ -8,7 +8,9 @@ import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from ..._stores import Place, Store
 from ..files import FileError, check_exists, list_files, natural_key
 from ..formats import SUFFIXES, find_labelled
 from ..formats.gridded import is_recognised
@@ -18,18 +20,20 @@ from .images import VIDEO_READERS, find_clips, find_reader, list_images, open_cl
 from .numpy import open_npy, open_npz
 
 
-def open_described(path: Path, options: ReadOptions) -> Frames:
+def open_described(path: Place, options: ReadOptions) -> Frames:
     """Opens the frames of a file that describes them; see :func:`~convrnn_zoo.data.labelled_frames`."""
     return Frames.from_files([path], options)
 
 
-def is_clip(path: Path) -> bool:
+def is_clip(path: Place) -> bool:
     """Returns whether a path is a video, an image with several pages or a folder of images, but not of GeoTIFFs."""
+    if isinstance(path, Store):
+        return False
     files = list_images(path)[:1] if path.is_dir() else [path]
     return find_reader(path) is not None and not any(map(find_labelled, files))
 
 
-ARRAY_READERS: dict[str, Callable[[Path, ReadOptions], Frames]] = {
+ARRAY_READERS: dict[str, Callable[[Any, ReadOptions], Frames]] = {
     ".npy": open_npy,
     ".npz": open_npz,
     **dict.fromkeys(SUFFIXES, open_described),
@@ -39,7 +43,7 @@ FRAME_SUFFIXES = (*ARRAY_READERS, *VIDEO_READERS)
 """Suffixes of files that contain several frames. Radar files, which contain one, are not listed."""
 
 
-def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
+def open_frames(path: Place, options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
     """Opens the frames of a file, a Zarr store or a folder of images.
 
     Raises:
@@ -53,7 +57,13 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
         reader = open_described
     elif is_clip(path):
         reader = open_clip
-    elif reader is None and path.is_file() and importlib.util.find_spec("xarray") and is_recognised(path):
+    elif (
+        reader is None
+        and isinstance(path, Path)
+        and path.is_file()
+        and importlib.util.find_spec("xarray")
+        and is_recognised(path)
+    ):
         reader = open_described
     if reader is None:
         raise FileError(f"{path}: unknown format; expected {', '.join(FRAME_SUFFIXES)} or a folder of images")
@@ -63,8 +73,10 @@ def open_frames(path: Path, options: ReadOptions = ReadOptions()) -> Frames:  # 
     return reader(path, options)
 
 
-def find_sources(path: Path, suffixes: Sequence[str] = tuple(ARRAY_READERS)) -> list[list[Path]]:
+def find_sources(path: Place, suffixes: Sequence[str] = tuple(ARRAY_READERS)) -> Sequence[Sequence[Place]]:
     """Returns the files of frames at or below a path: lists of one file, or the radar composites of each format."""
+    if isinstance(path, Store):
+        return [[path]]
     composites = find_composites(path)
     files = list_files(path, suffixes) if path.is_dir() else [path]
     if composites and (others := [f for f in files if not find_format(f)]):
@@ -72,12 +84,12 @@ def find_sources(path: Path, suffixes: Sequence[str] = tuple(ARRAY_READERS)) -> 
     return composites or [[f] for f in files]
 
 
-def open_sources(sources: Sequence[Sequence[Path]], options: ReadOptions) -> list[Frames]:
+def open_sources(sources: Sequence[Sequence[Place]], options: ReadOptions) -> list[Frames]:
     """Opens the files of each source of :func:`find_sources`."""
     return [Frames.from_files(s, options) if find_format(s[0]) else open_frames(s[0], options) for s in sources]
 
 
-def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
+def open_files(paths: Sequence[Place], options: ReadOptions = ReadOptions()) -> Frames:  # noqa: B008
     """Opens one file of frames, or joins several files (or all files of a folder) to one sequence.
 
     Files are joined in the order of their times, or of their names if times are missing. If several files are joined,
@@ -86,8 +98,15 @@ def open_files(paths: Sequence[Path], options: ReadOptions = ReadOptions()) -> F
     """
     for path in paths:
         check_exists(path)
-    first, sources = paths[0], [[path] for path in sorted(paths, key=natural_key)]
-    if len(paths) == 1 and first.is_dir() and first.suffix.lower() not in ARRAY_READERS and not is_clip(first):
+    first: Place = paths[0]
+    sources: Sequence[Sequence[Place]] = [[path] for path in sorted(paths, key=natural_key)]
+    if (
+        len(paths) == 1
+        and isinstance(first, Path)
+        and first.is_dir()
+        and first.suffix.lower() not in ARRAY_READERS
+        and not is_clip(first)
+    ):
         sources = find_sources(first)
         if not sources and (clips := find_clips(first)):
             raise FileError(f"{first} contains {len(clips)} videos or folders of images; pass one, such as {clips[0]}")

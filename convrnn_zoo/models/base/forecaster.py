@@ -131,7 +131,9 @@ class Forecaster(ZooModel):
 
         Args:
             frames: ``(T, H, W)`` of one channel, ``(T, C, H, W)`` or ``(N, T, C, H, W)``; a tensor, a NumPy array, or a
-                DataArray or Dataset of xarray, which may have `time` at any position; its ``units`` are converted.
+                DataArray or Dataset of xarray, which may have `time` at any position; its ``units`` are converted. The
+                address of a Zarr store, such as ``"s3://bucket/rain.zarr"``, or a store of zarr, stands for its latest
+                frames.
             horizon: frames to forecast; by default the model's `horizon`.
             static: static maps ``(S, H, W)`` or ``(N, S, H, W)``, if the model reads any.
             future: future inputs ``(T + horizon, F, H, W)`` or ``(N, T + horizon, F, H, W)``, if the model reads any.

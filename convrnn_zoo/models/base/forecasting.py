@@ -6,7 +6,10 @@ read frames themselves, share its other functions: step, pixel size, default hor
 
 import functools
 import logging
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import _checks as check
+from ..._extras import need
 from ..._hints import suggest, warn
+from ..._stores import Store, find_place, open_zarr_store
 from ...values.labels.axes import CHANNEL, Layout, axis_coordinate
 from ...values.labels.forecast import OUTSIDE, choose_pixel_km, describe_conversions, label_forecast, name_targets
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
@@ -81,6 +86,8 @@ def run_forecast(
     values.check_channels(model.in_chans, model.out_chans, model.static_chans, model.future_chans)
     if len({*thresholds}) < len(thresholds):
         raise ValueError(f"thresholds must differ, got {', '.join(f'{t:g}' for t in thresholds)}")
+    if is_address(frames):
+        frames = open_latest(model, frames, inputs)
     all_frames = read_frames(model, frames)
     observed, steps = all_frames, all_frames.x.shape[1]
     if all_frames.labels is not None:  # without later frames that have no value
@@ -126,6 +133,26 @@ def get_preprocessing(model: ZooModel) -> Preprocessing:
 
 
 # ---- frames --------------------------------------------------------------------------------------------------------
+def is_address(frames: Any) -> bool:
+    """Returns whether frames are given by the address of a Zarr store, or by a store of zarr."""
+    return isinstance(frames, str | os.PathLike | Store) or hasattr(frames, "read_only")
+
+
+def open_latest(model: Any, source: Any, inputs: Inputs) -> Any:
+    """Opens the latest frames of a Zarr store, as many as a forecast reads, as a Dataset in normal form."""
+    place, xarray = find_place(source), need("xarray", "zarr")
+    if isinstance(place, Path) and place.suffix.lower() != ".zarr":
+        raise ValueError(f"{place}: forecast reads frames or Zarr stores; read other files by convrnn_zoo.predict")
+    if not place.exists():
+        raise FileNotFoundError(f"{place} does not exist")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata")
+        data = xarray.open_zarr(open_zarr_store(place), chunks={}, decode_timedelta=False)
+    names = [v.name for v in get_preprocessing(model).variables]
+    data = normal_form(data, names or None)[0]
+    return data.isel(time=slice(-count_inputs(model, data.sizes["time"], inputs), None))
+
+
 def read_frames(model: ZooModel, frames: Any) -> SourceFrames:
     """Reads frames that a user passed; raises ValueError or TypeError if the model cannot read them."""
     labels, layout = _read_labels(model, frames) if is_labelled(frames) else (None, Layout())

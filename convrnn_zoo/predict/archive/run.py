@@ -5,12 +5,13 @@ import dataclasses
 import hashlib
 import logging
 import os
+import uuid
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import InitVar, dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ... import _checks as check
 from ..._extras import need, progress_bar
+from ..._stores import Place, Store, find_place, open_zarr_store
 from ...models import Forecaster, from_pretrained
 from ...models.base.forecasting import log_once
 from ...models.base.model import evaluating
@@ -33,11 +35,12 @@ from .store import (
     MISSING,
     OPEN,
     PROGRESS,
+    RUN,
     check_settings,
     choose_batch,
-    create_store,
-    extend_store,
+    is_store,
     open_store,
+    store_content,
     write_region,
 )
 
@@ -48,8 +51,9 @@ SAMPLE = 8
 def forecast_archive(
     model: Forecaster | str,
     archive: Any,
-    output: str | Path,
+    output: Any,
     *,
+    storage_options: Mapping[str, Any] | None = None,
     every: Any = None,
     period: Sequence[Any] = (None, None),
     batch_size: int | None = None,
@@ -75,9 +79,11 @@ def forecast_archive(
 
     Args:
         model: a forecaster, or the name of its weights as for :func:`~convrnn_zoo.from_pretrained`.
-        archive: a Zarr store, a file or a folder of frames, a list of files, or a DataArray or Dataset of xarray. It
-            is read as ``convrnn-zoo predict`` reads it.
-        output: directory to write, which ends in ``.zarr``. Workers on several machines need a shared disk.
+        archive: a Zarr store, its address or its object of zarr, a file or a folder of frames, a list of files, or a
+            DataArray or Dataset of xarray. It is read as ``convrnn-zoo predict`` reads it.
+        output: directory to write, which ends in ``.zarr``; an address, such as ``"s3://bucket/forecasts.zarr"``; or a
+            store of zarr. Workers on several machines share nothing but this store and the archive.
+        storage_options: options of fsspec for the addresses of `archive` and `output`, as in xarray.
         every: time between issue times, such as ``"30min"``, ``"6h"`` or a timedelta, or a number of frames; by default
             each frame that ends as many frames as the model reads.
         period: first and last issue time, or the beginnings of their dates, such as ``("2020-06", "2020-08")``.
@@ -112,21 +118,21 @@ def forecast_archive(
     if not isinstance(network, Forecaster):
         described = model if isinstance(model, str) else type(model).__name__
         raise ValueError(f"{described} is no forecaster; an archive is forecast by one")
-    path = Path(output).absolute()  # workers may run in another directory
-    if path.suffix != ".zarr":
-        raise ValueError(f"{path}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
+    place = find_absolute(output, storage_options)
+    if place.suffix != ".zarr":
+        raise ValueError(f"{place}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
     if check.positive_int("jobs", jobs) > 1 and scheduler is not None:
         raise ValueError("jobs counts processes of this machine, and a scheduler has its own; pass one of the two")
     if batch_size is not None:
         check.positive_int("batch_size", batch_size)
-    paths = archive if isinstance(archive, list | tuple) else [archive]
-    if all(isinstance(p, str | os.PathLike) for p in paths):
-        archive = [Path(p).absolute() for p in paths]
+    parts = archive if isinstance(archive, list | tuple) else [archive]
+    if all(isinstance(p, str | os.PathLike) for p in parts):
+        archive = [find_absolute(p, storage_options) for p in parts]
     name = model if isinstance(model, str) else str(network.pretrained_cfg.get("architecture", type(network).__name__))
     name = network.metadata.name if network.metadata else name
     threads = max(1, (os.cpu_count() or 1) // jobs) if threads is None and jobs > 1 else threads
     with evaluating(network):
-        run = ArchiveRun(network, name, archive, ForecastOptions(**options), path, threads, every, period, batch_size)
+        run = ArchiveRun(network, name, archive, ForecastOptions(**options), place, threads, every, period, batch_size)
         run.prepare_store()
         regions = run.mark_unfinished()
         is_local = scheduler is None and jobs == 1
@@ -134,14 +140,22 @@ def forecast_archive(
         with progress_bar("tasks", progress, iterable=tasks, length=len(regions)) as bar:
             for _ in bar:  # each step forecasts a region
                 pass
-    return need("xarray", "netcdf").open_zarr(path, **OPEN)
+        run.finish()
+    return need("xarray", "netcdf").open_zarr(open_zarr_store(place), **OPEN)
+
+
+def find_absolute(source: Any, options: Mapping[str, Any] | None = None) -> Place:
+    """Returns the place of a source or an output for workers, which may run in another directory."""
+    is_local = options and isinstance(source, str | os.PathLike) and "://" not in os.fspath(source)
+    place = find_place(source, None if is_local else options)
+    return place if isinstance(place, Store) else place.absolute()
 
 
 @dataclass(eq=False)
 class ArchiveRun(ForecastRun):
     """A run over an archive, which its tasks share. A region of the store has `batch` of the frames at `issues`."""
 
-    path: Path
+    place: Place
     threads: int | None
     every: InitVar[Any]
     period: InitVar[Sequence[Any]]
@@ -171,29 +185,55 @@ class ArchiveRun(ForecastRun):
         return self.label_issue(self.blank, int(self.issues[0]))
 
     def prepare_store(self) -> None:
-        """Creates the store; or checks the settings of an existing one, and adds the new issue times of the archive."""
+        """Creates the store; or checks the settings of an existing one, and adds the new issue times of the archive.
+
+        This run may then write regions, and no earlier one. Settings are compared before, and again after a creation,
+        so that a run with others stops none.
+        """
+        from ... import _requests as requests  # imports zarr
+
         template = self.template
-        settings = self.describe(template)
-        create = partial(
-            create_store,
-            template=template,
-            frames=self.frames.dataset,
-            issues=self.issues,
-            step=self.step,
-            batch=self.batch,
-            settings=settings,
-        )
-        if not self.path.exists():
-            create(self.path)
-            return
-        _, stored = open_store(self.path)
+        settings, self.key = self.describe(template), uuid.uuid4().hex
+        store = open_zarr_store(self.place, read_only=False)
+        grows = not is_store(self.place) or self.check_store(settings)
+        requests.write_text(store, RUN, self.key)
+        if grows and is_store(self.place):  # created since, or to be extended
+            grows = self.check_store(settings)
+        if grows:
+            frames, issues = self.frames.dataset, self.issues
+            requests.publish(store_content(template, frames, issues, self.step, self.batch, settings), store)
+        for file in self.place.rglob("*.partial") if isinstance(self.place, Path) else ():
+            file.unlink(missing_ok=True)  # Zarr leaves them if a process is killed while it writes
+
+    def check_store(self, settings: Mapping[str, Any]) -> bool:
+        """Checks the settings of the existing store; returns whether the archive adds issue times to it."""
+        _, stored = open_store(self.place)
         first = self.describe_issues(stored["issue_times"]["count"])  # of the store, to which the archive may add some
         grows = first == stored["issue_times"] and first["count"] < len(self.issues)
-        check_settings(self.path, stored, {**settings, "issue_times": first} if grows else settings)
-        if grows:
-            extend_store(self.path, create)
-        for file in self.path.rglob("*.partial"):  # which Zarr leaves if a process is killed while it writes
-            file.unlink(missing_ok=True)
+        check_settings(self.place, stored, {**settings, "issue_times": first} if grows else settings)
+        return bool(grows)
+
+    @cached_property
+    def group(self) -> Any:
+        """The Zarr group of the store, which each process opens."""
+        return open_store(self.place, "r+")[0]
+
+    def check_run(self) -> None:
+        """Raises RuntimeError if a later run writes the store now."""
+        from ..._requests import read_text
+
+        if read_text(self.group.store, RUN) != self.key:
+            raise RuntimeError(f"{self.place}: another run has begun to write it, and goes on in place of this one")
+
+    def finish(self) -> None:
+        """Leaves the store to any later run."""
+        from ... import _requests as requests
+
+        self.check_run()
+        requests.write_text(self.group.store, RUN, "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "group"}
 
     def describe(self, template: Any) -> dict[str, Any]:
         """Returns the settings that determine a store, of which `template` is the forecast from one issue time."""
@@ -254,7 +294,9 @@ class ArchiveRun(ForecastRun):
             windows = self.read(issues)
             missing = [int((~self.find_known(window).all(1)).sum()) for window in windows]
             checksums = list(map(find_checksum, windows))
-            write_region(self.path, self.forecast_issues(windows, issues), first, missing, checksums)
+            forecasts = self.forecast_issues(windows, issues)
+            self.check_run()
+            write_region(self.group, forecasts, first, missing, checksums)
         finally:
             torch.set_num_threads(before)
 
@@ -297,7 +339,7 @@ class ArchiveRun(ForecastRun):
         These are regions that are not finished, and those with missing inputs that are in the archive now. Raises
         ValueError if the inputs of a finished issue time have changed, of which :data:`SAMPLE` are compared.
         """
-        (group, _) = open_store(self.path, "r+")
+        group = self.group
         missing, checksums = group[MISSING][:], group[PROGRESS]["checksums"][:]
 
         def has_changed(i: int) -> bool:
@@ -307,7 +349,7 @@ class ArchiveRun(ForecastRun):
         sampled = numpy.unique(numpy.linspace(0, max(len(complete) - 1, 0), SAMPLE).astype(int))
         if changed := list(filter(has_changed, complete[sampled[: len(complete)]].tolist())):
             raise ValueError(
-                f"{self.path} has a forecast from {self.name_issues(self.issues[changed])[0]}, and the archive has "
+                f"{self.place} has a forecast from {self.name_issues(self.issues[changed])[0]}, and the archive has "
                 "other values there; pass the same archive, or choose another name"
             )
         again = [i for i in numpy.flatnonzero(missing > 0).tolist() if has_changed(i)]

@@ -1,17 +1,13 @@
 """The Zarr store of forecasts: its layout, the settings of its run, and regions that tasks write."""
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
 
-from ..._atomic import atomic_write
 from ..._extras import need
-from ...data.files import check_exists
+from ..._stores import Place, Store, open_zarr_store
 from ...values.labels.axes import LEAD_TIME, MEMBER
 from ...values.labels.forecast import OUTSIDE
 from ...values.labels.times import valid_times
@@ -23,7 +19,11 @@ MISSING = "missing_inputs"
 """Variable with the number of input frames without a value; -1 if the issue time is not finished."""
 PROGRESS = "progress"
 """Group with the settings of the store, and a checksum of the inputs of each finished issue time."""
-OPEN: dict[str, Any] = {"consolidated": False, "chunks": None, "decode_timedelta": True, "decode_coords": "all"}
+RUN = f"{PROGRESS}/run"
+"""Key with the name of the run that may write regions; it is deleted when all are written."""
+COORDINATES, UNITS = 4096, "seconds since 1970-01-01"
+"""Issue times in a chunk of the coordinates, and their unit; neither depends on their number."""
+OPEN: dict[str, Any] = {"consolidated": True, "chunks": None, "decode_timedelta": True, "decode_coords": "all"}
 """Arguments of ``xarray.open_zarr`` for a store."""
 REGION_BYTES = 64 * 2**20
 """Bytes of a forecast variable that one task computes by default, and a chunk has at most."""
@@ -49,14 +49,14 @@ def _choose_chunks(variable: Any, batch: int) -> dict[str, int]:
     return chunks
 
 
-def create_store(
-    path: Path, template: Any, frames: Any, issues: Any, step: Any, batch: int, settings: Mapping[str, Any]
-) -> None:
-    """Writes a store without forecasts for `issues`, the numbers of frames, atomically.
+def store_content(template: Any, frames: Any, issues: Any, step: Any, batch: int, settings: Mapping[str, Any]) -> Any:
+    """Returns a store in memory without forecasts for `issues`, the numbers of frames: metadata and coordinates.
 
     `template` is the labelled forecast of one of them, whose values are not used. `frames` are in normal form, a `step`
     apart, or None for files without labels. A region has `batch` issue times. Lead times of a calendar step are numbers
     of months or years, since their durations differ between issue times.
+
+    A store of more issue times has the same chunks and units: readers with the previous metadata read it as before.
     """
     xarray, full, count = need("xarray", "netcdf"), need("dask.array", "archive").full, len(issues)
     coords: dict[str, Any] = {ISSUE: (ISSUE, issues, {"long_name": "number of the last input frame"})}
@@ -76,26 +76,35 @@ def create_store(
     encoding = {"chunks": (batch,), "_FillValue": -1, "fill_value": -1}
     variables[MISSING] = xarray.Variable((ISSUE,), full(count, -1, dtype="int16", chunks=batch), attrs, encoding)
     data = data.drop_vars(list(variables), errors="ignore").assign(variables).assign_coords(coords)
+    for c in (data[n] for n in (ISSUE, "time") if n in data.coords):
+        c.encoding = {"chunks": (COORDINATES, *c.shape[1:])} | ({"units": UNITS} if c.dtype.kind in "MO" else {})
     data = with_cf_encoding(data.set_coords([OUTSIDE] if OUTSIDE in variables else []))
-    with atomic_write(path) as temporary:
-        data.to_zarr(temporary, compute=False, consolidated=False)
-        consolidate(temporary)
-        group = need("zarr", "archive").open_group(temporary, mode="r+", use_consolidated=False).create_group(PROGRESS)
-        group.attrs["settings"] = json.dumps(settings, sort_keys=True)
-        group.create_array("checksums", shape=(count,), chunks=(batch,), dtype="uint32", fill_value=0)
+    zarr, content = need("zarr", "archive"), need("zarr.storage", "archive").MemoryStore()
+    data.to_zarr(content, compute=False, consolidated=False)
+    group = zarr.open_group(content, mode="r+", use_consolidated=False).create_group(PROGRESS)
+    group.attrs["settings"] = json.dumps(settings, sort_keys=True)
+    group.create_array("checksums", shape=(count,), chunks=(batch,), dtype="uint32", fill_value=0)
+    consolidate(content)  # in one value, which makes all of it visible
+    return content
 
 
-def open_store(path: Path, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
+def open_store(place: Place, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
     """Returns the Zarr group of a store of forecasts, and the settings of its run."""
-    check_exists(path)
+    if not place.exists():
+        raise FileNotFoundError(f"{place} does not exist")
     try:
-        group = need("zarr", "archive").open_group(path, mode=mode, use_consolidated=False)
+        group = need("zarr", "archive").open_group(open_zarr_store(place, mode == "r"), mode=mode)
         return group, json.loads(group[PROGRESS].attrs["settings"])
     except (KeyError, ValueError, FileNotFoundError) as e:
-        raise ValueError(f"{path} exists and is no store of forecasts of an archive; choose another name") from e
+        raise ValueError(f"{place} exists and is no store of forecasts of an archive; choose another name") from e
 
 
-def check_settings(path: Path, stored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def is_store(place: Place) -> bool:
+    """Returns whether there is a Zarr store at a place, or a file; not if its creation was interrupted."""
+    return Store(open_zarr_store(place)).exists() or place.is_file()
+
+
+def check_settings(path: Place, stored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Raises ValueError if a store was begun with other settings than those of this run."""
     now = json.loads(json.dumps(settings))
     changed: dict[str, tuple[Any, Any]] = {
@@ -119,35 +128,15 @@ def check_settings(path: Path, stored: Mapping[str, Any], settings: Mapping[str,
         raise ValueError(f"{path} was begun with {got}; pass the same settings, or choose another name")
 
 
-def extend_store(path: Path, create: Callable[[Path], None]) -> None:
-    """Adds issue times to the end of a store, whose finished issue times remain as they are.
-
-    `create` writes a store without forecasts, whose metadata and coordinates replace those of the store. The settings
-    are replaced last, so that the next run repeats an interruption.
-    """
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[-40:]}.", dir=path.parent) as folder:
-        empty = Path(folder) / path.name
-        create(empty)
-        for file in sorted((f for f in empty.rglob("*") if f.is_file()), key=lambda f: f.parent.name == PROGRESS):
-            target = path / file.relative_to(empty)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-
-
 def write_region(
-    path: Path, forecasts: Sequence[Any], first: int, missing: Sequence[int], checksums: Sequence[int]
+    group: Any, forecasts: Sequence[Any], first: int, missing: Sequence[int], checksums: Sequence[int]
 ) -> None:
     """Writes labelled forecasts of successive issue times, from number `first` on, to their region of a store.
 
     The numbers of `missing` input frames mark the issue times as finished; `checksums` are those of the inputs.
     """
-    xarray = need("xarray", "netcdf")
-    variables = {
-        name: ((ISSUE, *v.dims), numpy.stack([f[name].values for f in forecasts]))
-        for name, v in forecast_variables(forecasts[0]).items()
-    }
     place = slice(first, first + len(forecasts))
-    xarray.Dataset(variables).to_zarr(path, mode="r+", region={ISSUE: place}, consolidated=False)
-    group = open_store(path, "r+")[0]
+    for name in forecast_variables(forecasts[0]):
+        group[name][place] = numpy.stack([f[name].values for f in forecasts])
     group[PROGRESS]["checksums"][place] = checksums
     group[MISSING][place] = missing

@@ -4,7 +4,6 @@ import dataclasses
 import re
 import shutil
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,34 +189,6 @@ def test_a_store_grows_with_its_archive_as_one_run_would_have_written_it(first, 
     assert {p.name for p in tmp_path.iterdir()} == {"one.zarr", "two.zarr"}
     with pytest.raises(ValueError, match=r"has 29 issue times, .*, and the archive has 19 issue times, .*--period"):
         forecast_archive(network(), rain(40), tmp_path / "two.zarr", **options)
-
-
-@pytest.mark.parametrize("replaced", slow_unless((9).__eq__, [0, 1, 4, 9]))
-def test_a_growth_that_is_interrupted_is_repeated(replaced, tmp_path, monkeypatch):
-    from convrnn_zoo.predict.archive import store
-
-    options = {"every": "10min", "batch_size": 4}
-    forecast_archive(network(), rain(60), tmp_path / "one.zarr", **options)
-    forecast_archive(network(), rain(41), tmp_path / "two.zarr", **options)
-    replace, calls = store.os.replace, []
-
-    def stop(*paths):
-        calls.append(paths)
-        if len(calls) > replaced:
-            raise KeyboardInterrupt
-        replace(*paths)
-
-    def is_moved(source, target, grows):
-        return grows in Path(target).parents and grows not in Path(source).parents
-
-    with monkeypatch.context() as patch:
-        grows = tmp_path / "two.zarr"
-        patch.setattr(store.os, "replace", lambda a, b: (stop if is_moved(a, b, grows) else replace)(a, b))
-        with pytest.raises(KeyboardInterrupt):
-            forecast_archive(network(), rain(60), tmp_path / "two.zarr", **options)
-    assert len(calls) == replaced + 1
-    forecast_archive(network(), rain(60), tmp_path / "two.zarr", **options)
-    assert same(tmp_path / "one.zarr", tmp_path / "two.zarr")
 
 
 def test_an_archive_whose_values_changed_is_an_error(tmp_path):
