@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
@@ -234,20 +233,6 @@ def _card(
         *end,
     ]
     return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(p for p in parts if p) + "\n"))
-
-
-def eval_results_text(entries: Iterable[Any]) -> str:
-    """Returns ``EvalResultEntry`` objects as the text of ``.eval_results/NAME.yaml``, which leaderboards read."""
-    to_plain = getattr(huggingface_hub, "eval_result_entries_to_yaml", None)
-    if to_plain is None:
-        raise ImportError(
-            f"huggingface-hub {huggingface_hub.__version__} has no EvalResultEntry; run: pip install -U huggingface-hub"
-        )
-    plain = to_plain(list(entries))
-    for entry in plain:
-        if not _is_finite(entry["value"]):
-            raise WeightsError(f"{entry['dataset']['id']}: its value is {entry['value']!r}, expected a finite number")
-    return json.dumps(plain, indent=2) + "\n"  # JSON is valid YAML
 
 
 def valid_metadata(model: nn.Module, config: Mapping[str, Any]) -> WeightsMetadata | None:

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,7 @@ from ..pretrained.config import CARD, CONFIG, MAX_TEXT, read_config, read_text
 from ..pretrained.download import HubFile, download, hub_errors, retry
 from ..pretrained.errors import HubAccessError, WeightsError
 from ..pretrained.metadata import WeightsMetadata
-from .cards import check_card, describes_other_weights, eval_results_text, model_card, weights_card
+from .cards import check_card, describes_other_weights, model_card, weights_card
 from .save import save_pretrained
 
 logger = logging.getLogger("convrnn_zoo")
@@ -34,7 +34,6 @@ def push_to_hub(
     revision: str | None = None,
     create_pr: bool = False,
     card: ModelCard | str | Mapping[str, Any] | None = None,
-    eval_results: Sequence[Any] = (),
 ) -> CommitInfo:
     """Pushes a model (weights as safetensors, config and card) in one commit and returns the commit.
 
@@ -52,7 +51,6 @@ def push_to_hub(
         card: the card as text or ModelCard, or a mapping with the arguments of
             :func:`~convrnn_zoo.hub.model_card`. By default the card of the repository is kept. A repository
             without a card gets one from the metadata of the weights or from the model.
-        eval_results: ``huggingface_hub.EvalResultEntry`` objects: results on datasets of the Hub with leaderboards.
 
     Raises:
         WeightsError: `repo_id` is not the name of a repository, the model cannot be saved, or the Hub rejects the card.
@@ -92,9 +90,6 @@ def push_to_hub(
             (folder / CARD).write_text(text, encoding="utf-8")
         if describes_other_weights(text, str(config.sha256)):
             logger.warning("%s: the card describes other weights; pass card= to replace it", repo_id)
-        if eval_results:
-            (folder / ".eval_results").mkdir()
-            (folder / ".eval_results" / "convrnn_zoo.yaml").write_text(eval_results_text(eval_results))
         message = f"{model.pretrained_cfg['architecture']} by convrnn_zoo {__version__}"  # type: ignore[index]
         return upload(api, repo_id, folder, message, private=private, revision=revision, create_pr=create_pr)
 

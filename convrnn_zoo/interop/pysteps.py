@@ -1,7 +1,6 @@
 """Forecasters as nowcasting methods of pysteps: https://pysteps.readthedocs.io"""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from .. import _checks as check
 from .._extras import need, quiet
-from ..models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
+from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..models.base.forecasting import get_preprocessing
 from ..values.tensors import to_tensor
 
@@ -129,33 +128,6 @@ def register_nowcast_method(name: str, model: nn.Module) -> None:
     if key in methods and getattr(methods[key], "__module__", "") != __name__:
         raise ValueError(f"pysteps already has the method {key!r}; take another name")
     methods[key] = method
-
-
-@cache
-def _load_method(weights: str) -> Callable[..., Any]:
-    return nowcast_method(from_pretrained(weights))
-
-
-def forecast(
-    precip: Any,
-    velocity: Any = None,
-    timesteps: Timesteps | None = None,
-    *,
-    weights: str = "convgru_advection.nowcast",
-    **options: Any,
-) -> Any:
-    """Forecasts radar images in mm/h, as the plugin ``convrnn_zoo`` of pysteps.
-
-    It is the entry point ``convrnn_zoo`` in the group ``pysteps.plugins.nowcasts``, which versions of pysteps with
-    plugins for nowcasts read: https://github.com/pySTEPS/pysteps/issues/394. `weights` is a name for
-    :func:`convrnn_zoo.from_pretrained`; the other arguments are those of :func:`nowcast_method`'s result.
-
-    Example:
-        >>> import numpy
-        >>> forecast(numpy.full((4, 60, 50), 2.0), None, 3, weights="convgru_forecaster.rain").shape
-        (3, 60, 50)
-    """
-    return _load_method(weights)(precip, velocity, timesteps, **options)
 
 
 def _lead_steps(timesteps: Timesteps | None) -> list[int]:

@@ -54,21 +54,8 @@ NEED_VALIDATION = ("patience", "validation_sequences")
 BYTES_PER_PARAMETER_BYTE = 8
 """Bytes of memory in training per byte of weights: gradients, two moments of the optimizer, and temporary tensors."""
 
-
-_COMMON_ARGS = ("warmup_steps", "warmup_lr", "noise", "noise_pct", "noise_std", "noise_seed")
-SCHEDULE_ARGS: dict[str, tuple[str, ...]] = {
-    "cosine": ("min_lr", "k_decay", *_COMMON_ARGS, "warmup_prefix"),
-    "tanh": ("min_lr", *_COMMON_ARGS, "warmup_prefix"),
-    "step": ("decay_steps", "decay_rate", *_COMMON_ARGS, "warmup_prefix"),
-    "multistep": ("decay_milestones", "decay_rate", *_COMMON_ARGS, "warmup_prefix"),
-    "poly": ("decay_rate", "min_lr", "k_decay", *_COMMON_ARGS, "warmup_prefix"),
-    "constant": _COMMON_ARGS,
-    "wsd": ("decay_steps", "decay_fn", "min_lr", *_COMMON_ARGS),
-    "rsqrt": ("decay_steps", "decay_fn", "min_lr", "stable_timescale", *_COMMON_ARGS),
-}
-"""Keys of the table `schedule_args` by schedule: the arguments of timm that have an effect on it."""
-SCHEDULE_NAMES = ("one_cycle", "one_cycle_momentum", *SCHEDULE_ARGS)
-"""Names of schedules; all after ``cosine`` are those of timm."""
+SCHEDULE_NAMES = ("one_cycle", "one_cycle_momentum", "cosine")
+"""Names of schedules."""
 
 
 def list_optimizers() -> list[str]:
@@ -148,13 +135,7 @@ class Recipe:
     schedule: str = field(
         "one_cycle",
         choices=SCHEDULE_NAMES,
-        description="``one_cycle``; ``one_cycle_momentum``, which also changes the momentum; ``cosine``; or a "
-        "schedule of timm: ``tanh``, ``step``, ``multistep``, ``poly``, ``constant``, ``wsd`` or ``rsqrt``.",
-    )
-    schedule_args: Mapping[str, Any] = field(
-        factory=dict,
-        description="arguments of ``cosine`` or of a schedule of timm, counted in updates, such as ``{warmup_steps = "
-        "100, min_lr = 1e-5}``.",
+        description="``one_cycle``; ``one_cycle_momentum``, which also changes the momentum; or ``cosine``.",
     )
     warmup: float = field(
         0.3,
@@ -216,7 +197,7 @@ class Recipe:
         if isinstance(data, Mapping):
             object.__setattr__(self, "data", read_dataset(data, self.datasets))
         check_fields(self)
-        for table in ("model", "optimizer_args", "schedule_args"):
+        for table in ("model", "optimizer_args"):
             object.__setattr__(self, table, _plain_lists(getattr(self, table)))
         seeds = (self.seeds,) if isinstance(self.seeds, int) else self.seeds
         object.__setattr__(self, "seeds", seeds)
@@ -247,16 +228,14 @@ class Recipe:
             raise ValueError("the recipe's warmup must be less than 1 for one_cycle_momentum, which also falls; got 1")
         if self.optimizer == "muon" and self.layer_decay != 1:
             raise ValueError("the recipe's layer_decay is for optimizers other than muon; leave it out")
-        is_one_cycle = self.schedule.startswith("one_cycle")
-        for key, of, is_wrong in (
-            ("warmup", "the schedule one_cycle", self.warmup != 0.3 and not is_one_cycle),
-            ("cycles", "the schedule one_cycle", self.cycles and self.schedule != "one_cycle"),
-            ("schedule_args", "cosine and the schedules of timm", self.schedule_args and is_one_cycle),
+        for key, is_wrong in (
+            ("warmup", self.warmup != 0.3 and self.schedule == "cosine"),
+            ("cycles", self.cycles and self.schedule != "one_cycle"),
         ):
             if is_wrong:
-                raise ValueError(f"the recipe's {key} is of {of}, and schedule is {self.schedule}: leave {key} out")
-        unknown = f"the recipe's schedule_args of {self.schedule} has an unknown key {{}}"
-        check_names(self.schedule_args, SCHEDULE_ARGS.get(self.schedule, ()), unknown)
+                raise ValueError(
+                    f"the recipe's {key} is of the schedule one_cycle, and schedule is {self.schedule}: leave {key} out"
+                )
 
     def augmentation(self) -> Augment | None:
         """Returns the augmentation of the table `augment`; None if it is empty."""

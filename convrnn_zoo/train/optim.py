@@ -1,14 +1,12 @@
 """Optimizers and learning rate schedules by the names that a recipe uses."""
 
 import math
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
@@ -170,47 +168,8 @@ def one_cycle_momentum(recipe: Any, optimizer: torch.optim.Optimizer, max_steps:
 
 
 def cosine(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
-    """Returns torch's scheduler whose rate falls along half a cosine; with `schedule_args`, it is that of timm."""
-    if recipe.schedule_args:
-        return TimmSchedule(recipe, optimizer, max_steps)
+    """Returns torch's scheduler whose rate falls along half a cosine."""
     return CosineAnnealingLR(optimizer, max_steps)
-
-
-class TimmSchedule(LRScheduler):
-    """Schedule of timm with the name in a recipe, with the recipe's `schedule_args`, as a scheduler of torch.
-
-    Raises ValueError if the arguments do not suit the schedule.
-    """
-
-    def __init__(self, recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> None:
-        arguments = {name.replace("steps", "epochs"): value for name, value in recipe.schedule_args.items()}
-        updates: Any = {"step_on_epochs": False, "updates_per_epoch": 1}
-        try:
-            if arguments.get("warmup_prefix"):  # then timm does not count the warmup
-                max_steps -= arguments.get("warmup_epochs", 0)
-                if max_steps < 1:
-                    raise ValueError("warmup_steps must be less than the number of updates")
-            self.scheduler = create_scheduler_v2(
-                optimizer, recipe.schedule, num_epochs=max_steps, **updates, **arguments
-            )[0]
-        except (TypeError, ValueError, AssertionError) as e:
-            text = re.sub(r"(?<=[a-z]_)(t|epochs)\b", "steps", str(e))  # the names of the recipe's keys
-            raise ValueError(f"the recipe's schedule_args of {recipe.schedule}: {text}") from e
-        super().__init__(optimizer)
-
-    def get_lr(self) -> list[float]:  # type: ignore[override]
-        """Returns the learning rate of each parameter group after `last_epoch` updates."""
-        self.scheduler.step_update(self.last_epoch)
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the number of updates, of which the learning rates are a function."""
-        return {"last_epoch": self.last_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues after the number of updates in a state dict."""
-        self.last_epoch = state_dict["last_epoch"]
-        self._last_lr = [*self.get_lr()]
 
 
 SCHEDULES: dict[str, Callable[[Any, torch.optim.Optimizer, int], LRScheduler]] = {
@@ -218,12 +177,12 @@ SCHEDULES: dict[str, Callable[[Any, torch.optim.Optimizer, int], LRScheduler]] =
     "one_cycle_momentum": one_cycle_momentum,
     "cosine": cosine,
 }
-"""``(recipe, optimizer, max_steps)`` to a scheduler. Other names are schedules of timm."""
+"""Functions ``(recipe, optimizer, max_steps)`` that return a scheduler, by name."""
 
 
 def create_schedule(recipe: Any, optimizer: torch.optim.Optimizer, max_steps: int) -> LRScheduler:
     """Builds the learning rate scheduler of a recipe.
 
-    Raises ValueError if `cycles` do not add up to `max_steps`, or the optimizer or `schedule_args` do not suit it.
+    Raises ValueError if `cycles` do not add up to `max_steps`, or the optimizer does not suit it.
     """
-    return SCHEDULES.get(recipe.schedule, TimmSchedule)(recipe, optimizer, max_steps)
+    return SCHEDULES[recipe.schedule](recipe, optimizer, max_steps)

@@ -1,9 +1,5 @@
 """Forecasters as pysteps calls them."""
 
-import tomllib
-from importlib.metadata import EntryPoint
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -125,15 +121,3 @@ def test_a_model_of_several_outputs_is_rejected():
     several.preprocessing = convrnn_zoo.Preprocessing(unit="mm/h")
     with pytest.raises(ValueError, match="one channel"):
         nowcast_method(several)
-
-
-# ---- the plugin of pysteps -----------------------------------------------------------------------------------------
-
-
-def test_the_plugin_is_declared_and_forecasts(model, images):
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    [(name, value)] = project["entry-points"]["pysteps.plugins.nowcasts"].items()
-    forecast = EntryPoint(name, value, "pysteps.plugins.nowcasts").load()
-    rain = forecast(images[:4], None, 2, weights=RAIN)
-    np.testing.assert_array_equal(rain, nowcast_method(model)(images[:4], 2))
-    assert forecast(images[:4], None, 2).shape == (2, 42, 50)  # its default weights are part of the package

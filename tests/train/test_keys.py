@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import re
 
 import pytest
 import torch
@@ -11,11 +10,10 @@ from torch import nn
 import convrnn_zoo
 from convrnn_zoo.data import CustomSequences
 from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS
 from convrnn_zoo.train import classifier, train
 from convrnn_zoo.train import forecaster as training
 from convrnn_zoo.train.launch import Processes
-from convrnn_zoo.train.optim import create_optimizer, create_schedule
+from convrnn_zoo.train.optim import create_optimizer
 from tests.helpers.train.runs import interrupted, same
 from tests.helpers.train.tiny_recipes import PLAIN
 from tests.train.test_loop import CLASSIFIER, ramps
@@ -45,8 +43,6 @@ EFFECTS = {
     "optimizer_args": {"optimizer_args": {"eps": 1e-2}},
     "weight_decay": {"optimizer": "adamw", "weight_decay": 0.5},
     "schedule": {"schedule": "cosine"},
-    "schedule of timm": {"schedule": "poly"},
-    "schedule_args": {"schedule": "cosine", "schedule_args": {"warmup_steps": 2}},
     "warmup": {"warmup": 0.6},
     "cycles": {"schedule": "one_cycle", "cycles": (2, 2)},
     "seeds": {"seeds": 3},
@@ -103,88 +99,6 @@ def test_float16_scales_the_loss_and_resumes_with_its_scale(kind, tmp_path):
 
 
 # ---- optimizers and schedules -----------------------------------------------------------------------------------
-def rates(schedule, max_steps, **args):
-    """Returns the learning rates of a run."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    recipe = dataclasses.replace(FORECASTER, schedule=schedule, schedule_args=args)
-    scheduler, values = create_schedule(recipe, optimizer, max_steps), []
-    for _ in range(max_steps):
-        values.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return values
-
-
-def test_timm_builds_every_schedule_in_updates():
-    actual = rates("multistep", 6, decay_milestones=[3, 5], decay_rate=0.5, warmup_steps=1)
-    assert actual == [1e-5, 1.0, 0.5, 0.5, 0.25, 0.25]  # the third update is number 2, counted from 0, as in timm
-
-
-ARGS = {
-    "min_lr": 0.1,
-    "k_decay": 2.0,
-    "decay_steps": 3,
-    "decay_rate": 0.5,
-    "decay_milestones": [7],
-    "decay_fn": "cosine",
-    "stable_timescale": 9,
-    "warmup_steps": 3,
-    "warmup_lr": 0.2,
-    "warmup_prefix": True,
-    "noise": 0.2,
-    "noise_pct": 0.3,
-    "noise_std": 0.2,
-    "noise_seed": 1,
-}
-
-
-@pytest.mark.parametrize(("schedule", "key"), [(name, key) for name, keys in SCHEDULE_ARGS.items() for key in keys])
-def test_every_argument_of_a_schedule_has_an_effect(schedule, key):
-    others = {"warmup_steps": 2, "noise": 0.5, "decay_steps": 4, "decay_milestones": [6]}
-    others = {name: value for name, value in others.items() if name in SCHEDULE_ARGS[schedule]}
-    assert rates(schedule, 12, **{**others, key: ARGS[key]}) != rates(schedule, 12, **others)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "tanh", "poly"])
-def test_a_warmup_before_a_schedule_is_a_part_of_the_run(schedule):
-    warmed_up = rates(schedule, 12, warmup_steps=4, warmup_prefix=True)
-    assert warmed_up[4:] == pytest.approx(rates(schedule, 8, min_lr=0.0))
-    with pytest.raises(ValueError, match="warmup_steps"):
-        rates(schedule, 4, warmup_steps=4, warmup_prefix=True)
-
-
-@pytest.mark.parametrize(
-    ("schedule", "args", "words"),
-    [
-        ("rsqrt", {}, ("stable_timescale", "warmup_steps")),
-        ("wsd", {"warmup_steps": 9}, ("decay_steps", "warmup_steps")),
-    ],
-)
-def test_errors_of_timm_name_the_keys_of_recipes(schedule, args, words):
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    recipe = dataclasses.replace(FORECASTER, schedule=schedule, schedule_args=args)
-    with pytest.raises(ValueError, match=f"schedule_args of {schedule}: .*{words[0]}") as error:
-        create_schedule(recipe, optimizer, 6)
-    assert words[1] in str(error.value)
-    assert not re.search(r"_t\b|_epochs", str(error.value))
-
-
-def test_a_schedule_of_timm_continues_where_it_was():
-    recipe = dataclasses.replace(FORECASTER, schedule="poly", max_steps=8)
-    rates, state = [], {}
-    for resumed in (False, True):
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        schedule = create_schedule(recipe, optimizer, 8)
-        for _ in range(0 if resumed else 3):
-            optimizer.step()
-            schedule.step()
-        if resumed:
-            schedule.load_state_dict(state)
-        state = schedule.state_dict()
-        rates.append((schedule.last_epoch, schedule.get_last_lr(), optimizer.param_groups[0]["lr"]))
-    assert rates[0] == rates[1]
-
-
 @KINDS
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -192,10 +106,6 @@ def test_a_schedule_of_timm_continues_where_it_was():
         ({"schedule": "cosine", "cycles": (2, 2)}, "cycles is of the schedule one_cycle"),
         ({"schedule": "cosine", "warmup": 0.5}, "warmup is of the schedule one_cycle"),
         ({"schedule": "one_cycle_momentum", "cycles": (2, 2)}, "cycles is of the schedule one_cycle"),
-        ({"schedule": "one_cycle", "schedule_args": {"warmup_steps": 1}}, "schedule_args is of cosine"),
-        ({"schedule": "cosine", "schedule_args": {"warmup_step": 3}}, "warmup_step; did you mean warmup_steps"),
-        ({"schedule": "cosine", "schedule_args": {"decay_steps": 3}}, "cosine has an unknown key decay_steps"),
-        ({"schedule": "cosine", "schedule_args": {"cycle_limit": 2}}, "cosine has an unknown key cycle_limit"),
         ({"schedule": "one_cycle_momentum", "warmup": 1.0}, "warmup must be less than 1 for one_cycle_momentum"),
         ({"optimizer": "adahessian"}, "optimizer must be muon or one of timm.*'adahessian'"),
         ({"optimizer": "muon", "layer_decay": 0.5}, "layer_decay is for optimizers other than muon"),

@@ -126,13 +126,9 @@ def test_cycles_follow_each_other_half_as_high():
         rates(dataclasses.replace(PLAIN, max_steps=60, cycles=(40, 10)))
 
 
-def test_cosine_is_torchs_and_with_arguments_that_of_timm():
+def test_cosine_is_torchs():
     recipe = dataclasses.replace(PLAIN, max_steps=10, schedule="cosine")
     assert rates(recipe) == pytest.approx([1 + math.cos(math.pi * t / 10) for t in range(10)])
-    warm = rates(dataclasses.replace(recipe, schedule_args={"warmup_steps": 4}))
-    assert warm[0] < 1e-4
-    assert warm[:4] == sorted(warm[:4])
-    assert warm[4:] == sorted(warm[4:], reverse=True)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
     assert isinstance(create_schedule(recipe, optimizer, 10), torch.optim.lr_scheduler.CosineAnnealingLR)
 

@@ -14,8 +14,7 @@ import convrnn_zoo
 from benchmarks.tables import markdown, rows_of, table
 from convrnn_zoo.data import FRAME_DATASETS, LABELLED_DATASETS
 from convrnn_zoo.recipes import SAMPLINGS, Augment, ClassifierRecipe, ForecasterRecipe, Recipe, describe_fields
-from convrnn_zoo.recipes.recipe import SCHEDULE_ARGS, SCHEDULE_NAMES
-from convrnn_zoo.train.optim import SCHEDULES, TimmSchedule
+from convrnn_zoo.train.optim import SCHEDULES
 from convrnn_zoo.values.labels import axes
 from convrnn_zoo.verify.losses import LOSSES, exceedance
 from convrnn_zoo.verify.metrics import METRICS
@@ -170,11 +169,10 @@ metrics = partial(
 
 schedules = partial(
     rows_of,
-    SCHEDULE_NAMES,
+    SCHEDULES,
     {
         "schedule": "`{}`".format,
-        "description": lambda name: summary(SCHEDULES.get(name, TimmSchedule).__doc__),
-        "keys of `schedule_args`": lambda name: _code(SCHEDULE_ARGS.get(name, ())),
+        "description": lambda name: summary(SCHEDULES[name].__doc__),
     },
 )
 samplings = partial(
