@@ -18,12 +18,9 @@ FINAL = (FileNotFoundError, PermissionError, ValueError, TypeError, LookupError,
 
 
 def open_address(address: str, options: Mapping[str, Any], read_only: bool) -> Any:
-    """Opens the store at an address with fsspec."""
-    if "::" not in address:
-        return storage.FsspecStore.from_url(address, storage_options={**options}, read_only=read_only)
-    # caches mix the loops of asynchronous file systems
-    wrapper = need("fsspec.implementations.asyn_wrapper", "cloud").AsyncFileSystemWrapper
+    """Opens the store at an address with fsspec, whose file systems end their connections; zarr leaves them open."""
     files, path = need("fsspec.core", "cloud").url_to_fs(address, **options)
+    wrapper = need("fsspec.implementations.asyn_wrapper", "cloud").AsyncFileSystemWrapper
     return storage.FsspecStore(wrapper(files, asynchronous=True), path=path, read_only=read_only)
 
 

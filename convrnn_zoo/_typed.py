@@ -77,6 +77,7 @@ def field(
     nonempty: bool = False,
     factory: Any = dataclasses.MISSING,
     description: str = "",
+    repr: bool = True,
 ) -> Any:
     """Declares a dataclass field, its valid values and its meaning, in the markup of docstrings.
 
@@ -87,7 +88,7 @@ def field(
     """
     rules: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt, "choices": tuple(choices), "nonempty": nonempty}
     rules["description"] = description
-    return dataclasses.field(default=default, default_factory=factory, metadata=rules)
+    return dataclasses.field(default=default, default_factory=factory, metadata=rules, repr=repr)
 
 
 def one_line(error: Exception) -> str:

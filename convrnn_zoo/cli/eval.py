@@ -162,6 +162,7 @@ def _evaluate_forecaster(
         check_suffix(output, (".json", *FIGURES))
     recipe = with_units(recipe, model.preprocessing)
     dataset = recipe.data
+    data = dataset.find_data(data) if isinstance(dataset, FrameFiles) else data
     has_dates = isinstance(dataset, FrameFiles) and data and all(f.is_dated for f in dataset.open(data))
     is_drawn = isinstance(dataset, FrameFiles) and isinstance(dataset.split, str)
     is_compared = is_drawn and model.metadata is not None and bool(model.metadata.training_part)

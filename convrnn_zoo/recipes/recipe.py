@@ -362,8 +362,9 @@ class Recipe:
         return json.dumps({**fields, "data": data, **others}, sort_keys=True)
 
     def to_table(self) -> dict[str, Any]:
-        """Returns the values of all fields by name; `data` is a dictionary."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"data": to_table(self.data)}
+        """Returns the values of all fields by name; `data` is a dictionary, without the place of the data."""
+        data = {k: v for k, v in to_table(self.data).items() if k not in ("path", "storage_options")}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"data": data}
 
     def to_toml(self) -> str:
         """Returns the recipe as TOML, with the value of every field; :meth:`parse` restores the recipe from the text.

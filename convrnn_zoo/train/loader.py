@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, islice, pairwise
@@ -85,6 +86,8 @@ class BatchLoader:
 
     def __init__(self, read: Callable[[Any], Any], processes: Processes, *, workers: int = 0, seed: int = 0) -> None:
         self.requests = _Requests()
+        self.waiting = 0.0
+        """Share of the time of the current round in which the training waited for a batch."""
         self.is_training = torch.zeros((), dtype=torch.bool)
         if workers:
             self.is_training.share_memory_()
@@ -116,4 +119,13 @@ class BatchLoader:
         read nor yielded.
         """
         self.requests.current = islice(enumerate(requests, done), skip, None)
-        yield from self.data_loader
+        batches, begin, waited, end = iter(self.data_loader), time.monotonic(), 0.0, object()
+        while True:
+            start = time.monotonic()
+            batch = next(batches, end)
+            now = time.monotonic()
+            waited += now - start
+            if batch is end:
+                return
+            self.waiting = waited / max(now - begin, 1e-9)
+            yield batch

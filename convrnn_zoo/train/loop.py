@@ -265,7 +265,7 @@ class Trainer:
             self.title,
             self.progress and self.processes.is_main,
             length=self.max_steps,
-            item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}",
+            item_show_func=lambda mean: "" if mean is None else f"loss {mean:.4g}{self.describe_waiting()}",
         )
 
     def batches(self, done: int, skip: int) -> Iterable[Iterable[tuple[float, Any]]]:
@@ -341,6 +341,10 @@ class Trainer:
         # Also if a run is resumed after its last round.
         self.processes.from_main(partial(self.write_history, figure=True))
         return self.history
+
+    def describe_waiting(self) -> str:
+        """Returns the share of the time that this round waited for data, or an empty text if nothing reads them."""
+        return f", {self.loader.waiting:.0%} of the time waiting for data" if self.loader else ""
 
     def call_back(self) -> bool:
         """Calls the callbacks with the last row; returns whether one of them ends the training."""
@@ -543,7 +547,7 @@ class Trainer:
         if self.progress and not sys.stderr.isatty():
             scores = [f"{k.replace('_', ' ')} {v:.4g}" for k, v in row.items() if k not in ("updates", "learning_rate")]
             done = f"{self.updates:,} of {self.max_steps:,} updates"
-            print(f"{self.title}: {done}, {', '.join(scores)}", file=sys.stderr)
+            print(f"{self.title}: {done}, {', '.join(scores)}{self.describe_waiting()}", file=sys.stderr)
         with kept_generators(self.processes):
             image = self.after_round(self.evaluated)
         self.processes.log({k: v for k, v in row.items() if k != "updates"}, self.updates, image, self.series)

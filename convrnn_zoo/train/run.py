@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._stores import Store, find_place
 from ..pretrained.metadata import Metric, WeightsMetadata
 from ..recipes import ClassifierRecipe, Recipe
 from .classifier import ClassifierTrainer
@@ -24,7 +25,7 @@ from .writing import check_writable, write_weights
 def train(
     recipe: Recipe,
     *,
-    data: Path | str | Mapping[str, Any] | None = None,
+    data: Path | Store | str | Mapping[str, Any] | None = None,
     out: Path | str,
     into: Path | str | None = None,
     progress: bool = True,
@@ -45,7 +46,8 @@ def train(
 
     Args:
         recipe: the recipe; ``Recipe.read`` reads one by its name or from a ``.toml`` file.
-        data: file or directory of the data, or a dictionary of splits; None for the default location of the dataset.
+        data: file or directory of the data, address of a Zarr store, or a dictionary of splits; None for the recipe's
+            ``data.path``.
             The keys are ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier they are
             :class:`~convrnn_zoo.data.Labelled`, or iterables such as a DataLoader; see
             :func:`~convrnn_zoo.train.custom.to_labelled`. For a forecaster they are map-style Datasets, lists or
@@ -108,8 +110,8 @@ def train(
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe must be a Recipe, got {recipe!r}; Recipe.read makes one of a name or of a .toml file")
     if isinstance(data, str):
-        data = Path(data)
-    if not isinstance(data, Path | Mapping | None):
+        data = find_place(data)
+    if not isinstance(data, Path | Store | Mapping | None):
         raise ValueError(f"data must be a path, or a dictionary with 'train' and 'test', got {type(data).__name__}")
     custom = Custom(loss, {} if metrics is None else metrics, optimizer, schedule, callbacks)
     trainer_class: type[ClassifierTrainer | ForecasterTrainer] = (

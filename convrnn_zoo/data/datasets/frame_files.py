@@ -5,14 +5,14 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy
 
 from ..._hints import check_names
-from ..._stores import Place
+from ..._stores import Place, find_place
 from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
 from ...values.labels.form import align
@@ -40,6 +40,15 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
     """Suffixes of the files."""
     task: str = field(
         "", description="task in the metadata; by default precipitation nowcasting for rain, else video prediction."
+    )
+    path: str = field(
+        "",
+        repr=False,
+        description="file or directory of the data, or the address of a Zarr store, such as "
+        "``simplecache::s3://bucket/rain.zarr``, if none is passed. Weights do not state it.",
+    )
+    storage_options: Mapping[str, Any] = field(
+        factory=dict, repr=False, description="options of fsspec for the address in `path`. Weights do not state them."
     )
     unit: str = field(
         "", description='unit of the values, such as ``"mm/h"``. Values of files in another known unit are converted.'
@@ -105,6 +114,10 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
             object.__setattr__(self, "task", "precipitation nowcasting" if rain else "video prediction")
         if self.min_wet_fraction and not (rain or self.thresholds or not self.unit):
             raise ValueError(f"the recipe's data.min_wet_fraction needs data.thresholds for the unit {self.unit!r}")
+
+    def find_data(self, path: Any = None) -> Any:
+        """Returns the place of the data: `path`, or that of the recipe."""
+        return find_place(self.path, self.storage_options) if path is None and self.path else path
 
     @property
     def split_words(self) -> str:  # type: ignore[override]
@@ -180,7 +193,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
         The frames are read into memory, unless all files together need more than 1 GiB. Frames of larger data and of
         Zarr stores are read from the files whenever they are used.
         """
-        path = resolve_path(path, self.name)
+        path = resolve_path(self.find_data(path), self.name)
         opened = self.open(path)
         check_steps(opened, self.step)
         window = self.window(path, opened, inputs + horizon)
