@@ -27,11 +27,11 @@ from torch.torch_version import __version__ as TORCH_VERSION
 from .._extras import need
 from .._hints import some
 from ..pretrained.errors import HubAccessError, WeightsError
-from ..pretrained.state_dict import not_finite
+from ..pretrained.state_dict import check_content, not_finite
 from ..values.tensors import to_tensor
 from . import _unpickle
 from ._hdf5 import CheckedFile
-from ._unpickle import MAX_INFLATION, WRAPPERS
+from ._unpickle import MAX_INFLATION, WRAPPERS, type_name
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -75,7 +75,10 @@ def read_checkpoint(checkpoint: Mapping[str, Any] | str | os.PathLike[str], pref
         max_bytes = MAX_INFLATION * os.stat(checkpoint).st_size
     name = content.name
     state: Mapping[str, Any] = content.state
-    if wrapper := next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None):
+    for _ in WRAPPERS:  # one in another at most, and not for ever in a dict that contains itself
+        wrapper = next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
+        if wrapper is None:
+            break
         left_out = ", ".join(str(k) for k in state if k != wrapper) or "nothing"
         logger.info("%s: the weights are under %r; left out: %s", name, wrapper, left_out)
         state = state[wrapper]
@@ -106,10 +109,9 @@ def _strip_common(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _to_tensors(state: Mapping[str, Any], name: str, max_bytes: int | None) -> dict[str, Tensor]:
     """Converts tensors and arrays to CPU tensors. Raises WeightsError for other types, NaN, Inf or non-string keys."""
     tensors: dict[str, Any] = {key: _to_tensor(value) if isinstance(key, str) else None for key, value in state.items()}
-    if invalid := [f"{k!r} ({type(state[k]).__name__})" for k, v in tensors.items() if v is None]:
-        raise WeightsError(
-            f"{name}: expected names of tensors and nothing else, got {some(invalid)}; pass the state dict itself"
-        )
+    if invalid := [f"{k!r} ({type_name(state[k])})" for k, v in tensors.items() if v is None]:
+        fix = "pass the state dict itself, with dense tensors: load a model on the meta device, dequantize() others"
+        raise WeightsError(f"{name}: expected names of dense tensors and nothing else, got {some(invalid)}; {fix}")
     if long := next((key for key in tensors if len(key) > MAX_NAME), None):
         raise WeightsError(
             f"{name}: names of tensors have at most {MAX_NAME} characters, got {long[:40]!r}…; shorten it"
@@ -142,6 +144,7 @@ def _read_file(path: str | os.PathLike[str]) -> ForeignCheckpoint:
         raise HubAccessError(f"{path}: no such file; correct the path of the checkpoint")
     if path.stat().st_size == 0:
         raise WeightsError(f"{path} is empty (0 bytes): nothing was saved, or its copy broke off; download it again")
+    check_content(path, str(path))
     if path.suffix not in CHECKPOINT_READERS:
         raise WeightsError(
             f"{path}: no reader for {path.suffix or 'a name without suffix'}; known: {', '.join(CHECKPOINT_READERS)}"

@@ -16,7 +16,7 @@ from .._hints import some
 from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
-from ..pretrained.state_dict import FLOATS
+from ..pretrained.state_dict import FLOATS, name_unexpected
 from ._checkpoint import ForeignCheckpoint
 
 logger = logging.getLogger("convrnn_zoo")
@@ -66,7 +66,7 @@ class Entries:
 
     def __init__(self, checkpoint: ForeignCheckpoint, source: str) -> None:
         self.name, self.source = checkpoint.name, source
-        self.left = dict(checkpoint.state)
+        self.state, self.left = checkpoint.state, dict(checkpoint.state)
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.dtypes: set[torch.dtype] = set()
 
@@ -136,7 +136,7 @@ class Entries:
     def finish(self) -> None:
         """Raises WeightsError if entries are missing, unexpected, or of a wrong shape, or have several dtypes."""
         if self.left:
-            self.errors["unexpected"].append(some(self.left))
+            self.errors["unexpected"].append(some(name_unexpected(self.left, self.state)))
         if self.errors:
             self._raise()
         if len(self.dtypes) > 1:

@@ -105,6 +105,14 @@ def replace_class(classes: dict[str, type], message: str) -> bool:
     return False
 
 
+def type_name(value: Any) -> str:
+    """Returns the type of a value for a message, and that of a tensor which has no dense values."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    kinds = {"meta": value.is_meta, "quantized": value.is_quantized, "nested": value.is_nested}
+    return next((f"{kind} tensor" for kind, holds in kinds.items() if holds), f"tensor of {value.layout}")
+
+
 def describe(content: Mapping[Any, Any], tensors: dict[str, Tensor]) -> list[Any]:
     """Returns a mapping as a list of pairs, and adds its tensors to `tensors`.
 
@@ -121,7 +129,7 @@ def describe(content: Mapping[Any, Any], tensors: dict[str, Tensor]) -> list[Any
         elif isinstance(value, Mapping) and key in WRAPPERS:
             pairs.append([key, {"mapping": describe(value, tensors)}])
         else:
-            pairs.append([key, {"type": type(value).__name__}])
+            pairs.append([key, {"type": type_name(value)}])
     return pairs
 
 

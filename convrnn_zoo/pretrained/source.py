@@ -39,8 +39,9 @@ def read_state_dict(source: WeightsSource) -> dict[str, Tensor]:
         return read_safetensors(download(weights, sha256), source.name)
     if isinstance(weights, Path):
         return read_safetensors(weights, source.name, sha256)
-    if wrong := [k for k, v in weights.items() if not isinstance(v, Tensor)]:
-        raise WeightsError(f"{source.name}: {', '.join(map(str, wrong))} must be tensors; pass model.state_dict()")
+    if wrong := [k for k, v in weights.items() if not isinstance(v, Tensor) or v.is_meta]:
+        fix = "pass model.state_dict() of a model with weights"
+        raise WeightsError(f"{source.name}: {', '.join(map(str, wrong))} must be tensors with values; {fix}")
     return dict(weights)
 
 

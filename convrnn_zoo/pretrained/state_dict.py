@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +38,22 @@ def file_checksum(path: Path, expected: str) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
+STAND_INS = {
+    b"version https://git-lfs": "a pointer of Git LFS; run `git lfs pull`, or download the file itself",
+    b"<": "a web page; its address is of a page or asks to log in, so download the file itself in a browser",
+}
+"""Files that stand in for weights, with what to do, by their first bytes."""
+
+
+def check_content(path: Path, name: str) -> None:
+    """Raises WeightsError for a file that stands in for weights; see :data:`STAND_INS`."""
+    with path.open("rb") as file:
+        start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    # The first 8 bytes of a safetensors file are a length, which may begin with any byte.
+    if text := next((text for key, text in STAND_INS.items() if start.startswith(key) and b"\0" not in start), None):
+        raise WeightsError(f"{name} contains no weights but {text}")
+
+
 def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[str, Tensor]:
     """Reads the tensors of a safetensors file after checking its size, its checksum if it is known, and its header.
 
@@ -56,6 +72,7 @@ def read_safetensors(path: Path, name: str, sha256: str | None = None) -> dict[s
         raise HubAccessError(f"{name}: no such file of weights; correct the path, or install or download it again")
     try:
         check_size(path.stat().st_size, name)
+        check_content(path, name)
         if sha256 is not None and (actual := file_sha256(path)) != sha256:
             raise WeightsError(
                 f"{name}: the sha256 is {actual}, expected {sha256}; the file is damaged or another one: download it "
@@ -159,7 +176,7 @@ def check_state_dict(
 
     differences = {
         "missing": [k for k in target if k not in state],
-        "unexpected": [k for k in state if k not in target],
+        "unexpected": name_unexpected([k for k in state if k not in target], state),
         "of another shape": [f"{k} {tuple(s.shape)} for {tuple(v.shape)}" for k, s, v in pairs if s.shape != v.shape],
         "of another dtype": [f"{k} {s.dtype} for {dtype or v.dtype}" for k, s, v in pairs if not fits(s, v)],
     }
@@ -171,6 +188,14 @@ def check_state_dict(
         )
     if broken := not_finite(state):
         raise WeightsError(f"{name}: {some(broken)} holds NaN or Inf; use other weights")
+
+
+def name_unexpected(keys: Iterable[str], state: Mapping[str, Tensor]) -> list[str]:
+    """Returns keys for a message; those of a tensor that has another key as well, as tied weights, with that key."""
+    keys = list(keys)
+    others = [(k, v) for k, v in state.items() if k not in keys and v.numel() > 1]
+    same = {key: next((k for k, v in others if torch.equal(v, state[key])), None) for key in keys}
+    return [f"{key} (the same values as {k}; leave it out)" if k else key for key, k in same.items()]
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:

@@ -11,7 +11,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from convrnn_zoo import HubAccessError, WeightsError, interop
+from convrnn_zoo import (
+    HubAccessError,
+    WeightsError,
+    create_model,
+    from_pretrained,
+    interop,
+    load_weights,
+    save_pretrained,
+)
+from convrnn_zoo.recipes.starter import starting_recipe
+from tests.helpers.command_line import run
 from tests.helpers.interop.examples import STATES
 from tests.helpers.registry import slow_unless
 
@@ -137,12 +147,92 @@ def test_a_layer_inside_a_larger_model_is_found_by_its_prefix(source: str) -> No
         lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"lr": 0.1}},
         lambda s: {f"module.{k}": v for k, v in s.items()},
         lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}},
+        lambda s: {"epoch": 3, "model": {"args": "x", "state_dict": s}, "optimizer": {"lr": 0.1}},
+        lambda s: {"state_dict": {"model": s}},
     ],
 )
 def test_removes_wrappers_of_training_scripts(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
     state = STATES["ndrplz"].state
     torch.save(wrap(state), tmp_path / "checkpoint.pth")
-    assert interop.export(interop.load("ndrplz", tmp_path / "checkpoint.pth"), "ndrplz").keys() == state.keys()
+    for checkpoint in (tmp_path / "checkpoint.pth", wrap(state)):
+        assert interop.export(interop.load("ndrplz", checkpoint), "ndrplz").keys() == state.keys()
+
+
+def test_a_dict_that_contains_itself_ends_in_an_error() -> None:
+    circle: dict[str, Any] = {}
+    circle["model"] = circle
+    with pytest.raises(WeightsError, match=r"model"):
+        interop.load("ndrplz", circle)
+
+
+# ---- entries without values, aliases, and files that are none --------------------------------------------------
+def quantized() -> Tensor:
+    return torch.quantize_per_tensor(torch.ones(8), 0.1, 0, torch.qint8)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: torch.empty(8, device="meta"), "meta tensor"),
+        (quantized, r"quantized tensor.*dequantize\(\)"),
+        (lambda: torch.ones(8).to_sparse(), "sparse"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_tensors_without_dense_values_are_named(make: Callable[[], Tensor], words: str, tmp_path: Path) -> None:
+    state = {**STATES["ndrplz"].state, "cell_list.0.conv.bias": make()}
+    torch.save(state, tmp_path / "x.pth")
+    for checkpoint in (state, tmp_path / "x.pth"):
+        with pytest.raises(WeightsError, match=rf"cell_list\.0\.conv\.bias.*{words}"):
+            interop.load("ndrplz", checkpoint)
+
+
+def test_a_tied_alias_is_named_with_its_other_key(tmp_path: Path) -> None:
+    state = STATES["ndrplz"].state
+    state = {**state, "alias": state["cell_list.0.conv.weight"]}
+    torch.save(state, tmp_path / "x.pth")
+    for checkpoint in (state, tmp_path / "x.pth"):
+        with pytest.raises(WeightsError, match=r"alias \(.*cell_list\.0\.conv\.weight"):
+            interop.load("ndrplz", checkpoint)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 2448108\n"
+STAND_INS = [(POINTER, r"Git LFS.*git lfs pull"), (b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "web page")]
+
+
+@pytest.mark.parametrize(("content", "words"), STAND_INS)
+@pytest.mark.parametrize("end", [".pth", ".ckpt", ".safetensors", ".h5", ".keras"])
+def test_files_that_stand_in_for_weights_are_recognised(content: bytes, words: str, end: str, tmp_path: Path) -> None:
+    file = tmp_path / f"x{end}"
+    file.write_bytes(content)
+    for source in ("ndrplz", "auto"):
+        with pytest.raises(WeightsError, match=rf"{re.escape(file.name)}.*{words}"):
+            interop.load(source, file)
+    assert re.search(words, run("convert", "auto", file, "-o", tmp_path / "out", code=1))
+
+
+@pytest.mark.parametrize(("content", "words"), STAND_INS)
+def test_models_say_what_stands_in_for_their_weights(content: bytes, words: str, tmp_path: Path) -> None:
+    model = create_model("convgru1d_1layer", hidden_channels=2)
+    file = save_pretrained(model, tmp_path / "m") / "model.safetensors"
+    file.write_bytes(content)
+    loads: list[Callable[[], Any]] = [
+        lambda: load_weights(model, file),
+        lambda: from_pretrained(tmp_path / "m"),
+        lambda: create_model("convgru1d_1layer", hidden_channels=2, checkpoint_path=file),
+        lambda: starting_recipe("convgru1d_1layer", init_from=str(tmp_path / "m")),
+    ]
+    for load in loads:
+        with pytest.raises(WeightsError, match=words):
+            load()
+
+
+def test_weights_without_values_are_not_loaded_in_silence() -> None:
+    state = create_model("convgru1d_1layer", hidden_channels=2, device="meta").state_dict()
+    with pytest.raises(WeightsError, match=r"weight_ih_l0.*values"):
+        create_model(
+            "convgru1d_1layer", pretrained=True, hidden_channels=2, pretrained_cfg_overlay={"state_dict": state}
+        )
 
 
 # ---- files -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Every registered name, and the rules of registering."""
 
 import inspect
+import re
 
 import pytest
 import timm
@@ -119,3 +120,11 @@ def test_list_models_takes_the_module_second_as_timm_does():
         convrnn_zoo.list_models(module="predrn")
     with pytest.raises(TypeError, match="pretrained=True"):
         convrnn_zoo.list_models("*", True)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_address_is_pinned(name):
+    """A commit, a tag of a release or a number of a record states the version; of a branch, only a checksum does."""
+    published = PUBLISHED[name]
+    states_version = r"[/@][0-9a-f]{40}/|/releases/download/[^/]+/|zenodo\.org/records/\d+/"
+    assert re.search(states_version, published.address) or published.is_pinned
