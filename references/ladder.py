@@ -88,7 +88,7 @@ def split_by_place(recipe: Any, data: Path) -> Splits:
     event, top = train.places[:, 0], train.places[:, 2]
     border = torch.stack([top[event == i].float().quantile(0.9) for i in range(len(train.files))])[event]
     upper, lower = (
-        CroppedSequences(train.files, train.window, train.places[rows], flip, train.step)
+        CroppedSequences(train.files, train.window, train.places[rows], flip)
         for rows, flip in ((top + train.window.height <= border, train.flip), (top >= border, False))
     )
     return {"train": upper, "validation": lower, "test": test}

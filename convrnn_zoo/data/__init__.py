@@ -15,7 +15,6 @@ from .datasets.frame_files import ArrayFrames, FrameFiles, VideoFrames
 from .datasets.frame_sequences import (
     CroppedSequences,
     CustomSequences,
-    FrameSequence,
     FrameSequences,
     Window,
     split_in_time,
@@ -89,7 +88,7 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | N
 
 __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "CroppedSequences", "CustomSequences",
-    "DataVariable", "FrameDataset", "FrameFiles", "FrameSequence", "FrameSequences", "Frames", "Labelled",
+    "DataVariable", "FrameDataset", "FrameFiles", "FrameSequences", "Frames", "Labelled",
     "LabelledDataset", "LabelledSequences", "MiniCube", "RadHAR", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
     "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
     "split_at_gaps", "split_channels", "split_in_time", "to_table", "voxel_grid",

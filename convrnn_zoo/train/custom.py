@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from .._checks import describe
-from ..data import CustomSequences, FrameSequence, Labelled
+from ..data import CustomSequences, Labelled
 from ..recipes import ClassifierRecipe, Recipe
 
 
@@ -193,7 +193,7 @@ def unbatch(item: Any) -> list[Any]:
 
     A batch from a DataLoader of map-style items is a list with one tensor.
     """
-    if isinstance(item, list | tuple) and not isinstance(item, FrameSequence) and len(item) == 1:
+    if isinstance(item, list | tuple) and len(item) == 1:
         item = item[0]
     return list(item) if getattr(item, "ndim", 0) == 5 else [item]
 

@@ -51,10 +51,9 @@ def train(
             The keys are ``"train"``, ``"test"`` and optionally ``"validation"``. For a classifier they are
             :class:`~convrnn_zoo.data.Labelled`, or iterables such as a DataLoader; see
             :func:`~convrnn_zoo.train.custom.to_labelled`. For a forecaster they are map-style Datasets, lists or
-            arrays. Each item is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values, or
-            a :class:`~convrnn_zoo.data.FrameSequence`. They may also be iterables of such items or of batches; see
-            :class:`~convrnn_zoo.train.custom.BatchStream`. The recipe's table ``[data]`` describes the data in any
-            case.
+            arrays. Each item is a tensor or NumPy array ``(inputs + horizon, C, H, W)`` with NaN for unknown values.
+            They may also be iterables of such items or of batches; see :class:`~convrnn_zoo.train.custom.BatchStream`.
+            The recipe's table ``[data]`` describes the data in any case.
         out: directory of the checkpoints; an interrupted run resumes from them.
         into: directory for ``NAME.json`` (metadata) and ``NAME.safetensors``, where NAME is the recipe's `weights`. If
             it is set, `out` receives only checkpoints, losses and figures.

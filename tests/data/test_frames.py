@@ -384,7 +384,7 @@ def test_the_relation_of_reflectivity_is_a_key_of_the_recipe(tmp_path):
     stored = (10 * np.log10(300 * data**1.4)).assign_attrs(units="dBZ")
     write(tmp_path / "a.nc", stored.to_dataset())
     kind = ArrayFrames(name="a", unit="mm/h", step=5, rain_relation=(300.0, 1.4))
-    np.testing.assert_allclose(kind.load(tmp_path, "train", 2, 1)[0].frames[:, 0], data[:3], rtol=1e-4)
+    np.testing.assert_allclose(kind.load(tmp_path, "train", 2, 1)[0][:, 0], data[:3], rtol=1e-4)
     with pytest.raises(ValueError, match=r"data\.rain_relation"):
         ArrayFrames(name="a", rain_relation=(300.0,))
     with pytest.raises(ValueError, match=r"rain_relation.*above 0"):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import FrameSequence
 from convrnn_zoo.train import train
 from tests.helpers.registry import slow_unless
 from tests.helpers.train.runs import sha256
@@ -45,8 +44,6 @@ FORMS = {
     "a tensor": lambda x: x,
     "big-endian arrays": lambda x: [a.astype(">f4") for a in x.numpy()],
     "a Dataset": lambda x: Indexed(list(x.numpy())),
-    "clips without a mask": lambda x: [FrameSequence(a, 0.0, None) for a in x],
-    "clips of arrays": lambda x: [FrameSequence(a, 0.0, np.ones(a.shape, bool)) for a in x.numpy()],
     "flipped arrays": lambda x: [a[::-1] for a in x.numpy()[:, ::-1].copy()],
 }
 
@@ -56,7 +53,7 @@ def expected(tmp_path_factory):
     return trained(list, tmp_path_factory.mktemp("expected"))
 
 
-DEFAULT = ("a list of float64 tensors", "a masked array", "a tensor", "big-endian arrays", "clips of arrays")
+DEFAULT = ("a list of float64 tensors", "a masked array", "a tensor", "big-endian arrays", "a Dataset")
 
 
 @pytest.mark.parametrize("form", slow_unless(DEFAULT.__contains__, FORMS))
@@ -77,7 +74,6 @@ BAD = {
     "strings": ({"train": ["a.npy"], "test": GOOD}, r"train.*\[0\]"),
     "bytes": ({"train": [torch.zeros(6, 1, 8, 8, dtype=torch.uint8)], "test": GOOD}, r"train.*\[0\].*255"),
     "complex": ({"train": [torch.zeros(6, 1, 8, 8, dtype=torch.cfloat)], "test": GOOD}, r"train.*\[0\]"),
-    "another mask": ({"train": [FrameSequence(GOOD[0], 0.0, torch.ones(6, 1, 8, 4))], "test": GOOD}, r"train.*\[0\]"),
     "channels of the splits": ({"train": GOOD, "test": [torch.rand(6, 2, 8, 8)]}, "channels"),
 }
 

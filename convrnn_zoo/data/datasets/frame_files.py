@@ -232,7 +232,7 @@ class FrameFiles(ValueFields, GroupedFiles, FrameDataset):
                 gaps = plural(len(parts) - 1, "gap")
                 logger.warning("%s: time has %s; no sequence reaches over one", frames.name, gaps)
         limit = MAX_WINDOWS if is_archive else math.inf
-        return CroppedSequences.search(series, window, limit, flip=self.flip and split == "train", step=self.step)
+        return CroppedSequences.search(series, window, limit, flip=self.flip and split == "train")
 
 
 def check_shared_frames(files: Sequence[Frames], parts: Sequence[str]) -> None:

@@ -11,29 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...values.labels.times import to_minutes
-from ...values.steps import Step, mean_minutes
 from ...values.tensors import to_tensor
 from ..readers import Frames
 from .splits import train_count
 
 
-class FrameSequence(NamedTuple):
-    """One sequence of frames.
+class FrameSequences(Dataset[Tensor]):
+    """Base class of sequences ``(T, C, H, W)`` of one shape, in the unit of the data, NaN where values are missing.
 
-    Args:
-        frames: ``(T, C, H, W)`` in the unit of the data, NaN where values are missing.
-        time: time of the first frame in minutes: since 1970 (UTC) if the data has dates, else since an arbitrary time.
-        mask: booleans with the shape of `frames`, true where a value is present.
-    """
-
-    frames: Tensor
-    time: float
-    mask: Tensor
-
-
-class FrameSequences(Dataset[FrameSequence]):
-    """Base class of sequences of equal shape. A subclass implements ``__len__`` and ``__getitem__``.
+    A subclass implements ``__len__`` and ``__getitem__``.
 
     Training calls :meth:`sample`, then :meth:`read`; :meth:`draw` does both. In distributed training, every process
     samples the same batch and reads only its own part of the batch.
@@ -61,7 +47,7 @@ class FrameSequences(Dataset[FrameSequence]):
 
     def read(self, sampled: Tensor) -> Tensor:
         """Returns the sequences with the sampled parameters: ``(n, T, C, H, W)`` in the unit of the data."""
-        return torch.stack([self[int(i)].frames for i in sampled])
+        return torch.stack([self[int(i)] for i in sampled])
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Returns `n` random sequences ``(n, T, C, H, W)``."""
@@ -79,13 +65,13 @@ class FrameSequences(Dataset[FrameSequence]):
 class CustomSequences(FrameSequences):
     """Sequences from a map-style Dataset, a list or an array.
 
-    Each item is a :class:`FrameSequence` or frames ``(T, C, H, W)``: tensors or NumPy arrays, all of one shape. Real
-    numbers are converted to float32, but bytes (uint8) are rejected. NaN marks missing values; Inf is an error.
+    Each item is frames ``(T, C, H, W)``: tensors or NumPy arrays, all of one shape. Real numbers are converted to
+    float32, but bytes (uint8) are rejected. NaN marks missing values; Inf is an error.
 
     Example:
         >>> sequences = CustomSequences([torch.rand(6, 1, 8, 8), torch.rand(6, 1, 8, 8)])
-        >>> tuple(sequences.draw(3).shape), sequences[1].time
-        ((3, 6, 1, 8, 8), 0.0)
+        >>> tuple(sequences.draw(3).shape)
+        (3, 6, 1, 8, 8)
     """
 
     def __init__(self, dataset: Any, name: str = "data") -> None:
@@ -95,37 +81,34 @@ class CustomSequences(FrameSequences):
         if not len(dataset):
             raise ValueError(f"{name} is empty; pass at least one sequence of frames (T, C, H, W)")
         self.dataset, self.name, self.shape = dataset, name, torch.Size()
-        self.shape = self[0].frames.shape
+        self.shape = self[0].shape
         self.length = self.shape[0]
         self.is_in_memory = isinstance(dataset, list | tuple) or hasattr(dataset, "shape")
         if self.is_in_memory:  # all are checked now
-            known = [bool(self[i].mask.any()) for i in range(len(self))]
+            known = [not bool(x.isnan().all()) for x in self]
             if not any(known):
                 raise ValueError(f"{name} has no value that is not NaN; pass frames with values")
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> FrameSequence:
+    def __getitem__(self, index: int) -> Tensor:
         item, which = self.dataset[index], f"{self.name}[{index}]"
-        frames, time, mask = item if isinstance(item, FrameSequence) else (item, 0.0, None)
         try:
-            frames = to_tensor(which, frames)
+            frames = to_tensor(which, item)
             if frames.dtype == torch.uint8:
                 raise ValueError("bytes: divide brightness by 255, or convert other values to float")
             frames = frames.float()
-            mask = ~frames.isnan() if mask is None else to_tensor("mask", mask).bool()
         except (TypeError, ValueError, RuntimeError) as e:
             raise ValueError(f"{which} must be frames (T, C, H, W) of numbers, got {type(item).__name__} ({e})") from e
         shape = tuple(frames.shape)
-        if len(shape) != 4 or 0 in shape or mask.shape != shape:
-            expected = "frames (T, C, H, W), and a mask of that shape if there is one"
-            raise ValueError(f"{which} must be {expected}, got {shape} and {tuple(mask.shape)}")
-        if bool((frames.isinf() & mask).any()):
+        if len(shape) != 4 or 0 in shape:
+            raise ValueError(f"{which} must be frames (T, C, H, W), got {shape}")
+        if bool(frames.isinf().any()):
             raise ValueError(f"{which} contains Inf; replace infinite values by NaN, which marks missing ones")
         if tuple(self.shape) not in ((), shape):
             raise ValueError(f"{which} is {shape}, and {self.name}[0] {tuple(self.shape)}; cut or pad all to one shape")
-        return FrameSequence(frames.masked_fill(~mask, torch.nan), time, mask)
+        return frames
 
 
 def time_bounds(count: int, validation: float = 0.0) -> tuple[int, int]:
@@ -212,18 +195,15 @@ class CroppedSequences(FrameSequences):
         window: size of the sequences.
         places: ``(M, 4)``, a row for each sequence: index of the file, first frame, top row and left column.
         flip: whether :meth:`draw` mirrors and transposes sequences at random.
-        step: minutes between frames, ``"month"`` or ``"year"``, for files without times.
     """
 
-    def __init__(
-        self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False, step: Step | None = None
-    ) -> None:
-        self.files, self.window, self.places = list(files), window, places
-        self.length, self.flip, self.step = window.length, flip, step
+    def __init__(self, files: Sequence[Frames], window: Window, places: Tensor, flip: bool = False) -> None:
+        self.files, self.window, self.places, self.flip = list(files), window, places, flip
+        self.length = window.length
 
     @classmethod
     def search(
-        cls, files: Sequence[Frames], window: Window, max_windows: float = math.inf, **options: Any
+        cls, files: Sequence[Frames], window: Window, max_windows: float = math.inf, flip: bool = False
     ) -> "CroppedSequences":
         """Finds all windows that meet the conditions; raises ValueError for none or for more than `max_windows`."""
         rows, count = [torch.empty(0, 4, dtype=torch.long)], 0
@@ -244,7 +224,7 @@ class CroppedSequences(FrameSequences):
                 f"of them present in each frame and {window.min_wet:g} at {window.threshold:g} or more; reduce the "
                 "frames, data.crop, data.min_valid_fraction or data.min_wet_fraction"
             )
-        return cls(files, window, torch.cat(rows), **options)
+        return cls(files, window, torch.cat(rows), flip)
 
     def cut(self, place: list[int]) -> Tensor:
         """Reads the sequence at a place, ``(T, C, H, W)``."""
@@ -258,13 +238,8 @@ class CroppedSequences(FrameSequences):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> FrameSequence:
-        place: list[int] = self.places[index].tolist()
-        file, start = self.files[place[0]], place[1]
-        times = None if file.times is None else file.times[start - file.start :][:1]
-        time = start * mean_minutes(self.step or 1.0) if times is None else float(to_minutes(times)[0])
-        frames = self.cut(place)
-        return FrameSequence(frames, time, torch.isfinite(frames))
+    def __getitem__(self, index: int) -> Tensor:
+        return self.cut(self.places[index].tolist())
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Samples indices of places and, with `flip`, whether to mirror each axis and to transpose."""

@@ -20,7 +20,7 @@ from ...values.log_mel import LogMel
 from ..files import FileError, read_unpacked
 from ..readers.numpy import load_npy
 from .frame_dataset import FrameDataset
-from .frame_sequences import CustomSequences, FrameSequence, FrameSequences
+from .frame_sequences import CustomSequences, FrameSequences
 from .labelled_sequences import Labelled, LabelledDataset, LazySequences
 from .splits import resolve_path, train_count
 
@@ -99,10 +99,9 @@ class MovingDigits(FrameSequences):
     def __len__(self) -> int:
         return TEST_SEQUENCES
 
-    def __getitem__(self, index: int) -> FrameSequence:
+    def __getitem__(self, index: int) -> Tensor:
         """Returns one of the 10,000 fixed sequences for evaluation; the published test file has as many."""
-        frames = self.read(self._fixed[index][None])[0]
-        return FrameSequence(frames, 0.0, torch.ones_like(frames, dtype=torch.bool))
+        return self.read(self._fixed[index][None])[0]
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Samples an image, a first position (x, y) and a direction for each object: ``(n, count, 4)`` in [0, 1)."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import ArrayFrames, CustomSequences, FrameSequence, VideoFrames, open_frames, read_dataset
+from convrnn_zoo.data import ArrayFrames, CustomSequences, VideoFrames, open_frames, read_dataset
 from convrnn_zoo.data.datasets.frame_dataset import check_files
 from convrnn_zoo.data.readers import ARRAY_READERS, FileError
 from convrnn_zoo.values.preprocessing import Encoding
@@ -40,14 +40,13 @@ def test_every_format_gives_the_same_sequences(suffix, tmp_path):
     assert clips.length == 7
     assert len(clips) == 12 - 6  # two thirds of 18 frames, whole maps
     clip = clips[2]
-    torch.testing.assert_close(clip.frames[:, 0], torch.from_numpy(frames[2:9]), equal_nan=True)
-    assert torch.equal(clip.mask, ~clip.frames.isnan())
-    assert not clip.mask[:, :, :3, :3].any()
-    assert clip.time == clips[0].time + 10
+    torch.testing.assert_close(clip[:, 0], torch.from_numpy(frames[2:9]), equal_nan=True)
+    assert clip[:, :, :3, :3].isnan().all()
     minutes = np.datetime64("2020-01-01", "m").astype(int)
-    assert clips[0].time == (0 if suffix in (".npy", ".npz") else minutes)
+    dates = clips.files[0].minutes if clips.files[0].is_dated else [0]
+    assert dates[0] == (0 if suffix in (".npy", ".npz") else minutes)
     test = dataclasses.replace(FRAMES, variable=key).load(tmp_path / f"a{suffix}", "test", 3, 4)
-    torch.testing.assert_close(test[0].frames[3:, 0], torch.from_numpy(frames[12:16]), equal_nan=True)
+    torch.testing.assert_close(test[0][3:, 0], torch.from_numpy(frames[12:16]), equal_nan=True)
 
 
 def test_crops_have_enough_present_values(tmp_path):
@@ -71,8 +70,8 @@ def test_a_number_of_the_recipe_marks_missing_values(tmp_path):
     counts[:, 0] = -1
     np.save(tmp_path / "b.npy", counts)
     clip = dataclasses.replace(FRAMES, fill_value=-1).load(tmp_path / "b.npy", "train", 3, 4)[0]
-    assert clip.frames[:, :, 0].isnan().all()
-    assert clip.frames[:, :, 1:].isfinite().all()
+    assert clip[:, :, 0].isnan().all()
+    assert clip[:, :, 1:].isfinite().all()
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -90,8 +89,8 @@ def test_zarr_stores_of_xarray_are_decoded(version, tmp_path):
         group["other"].attrs["_FillValue"] = base64.b64encode(struct.pack("<d", -1.0)).decode()
     for name in ("rate", "other"):
         clip = dataclasses.replace(FRAMES, variable=name).load(tmp_path / "a.zarr", "train", 3, 1)[2]
-        assert clip.frames[:, 0, 0].isnan().all()
-        assert clip.frames[:, 0, 1, 0].tolist() == [2, 2.5, 3, 3.5]
+        assert clip[:, 0, 0].isnan().all()
+        assert clip[:, 0, 1, 0].tolist() == [2, 2.5, 3, 3.5]
 
 
 def test_sequences_do_not_reach_over_gaps_in_time(tmp_path, caplog):
@@ -104,8 +103,8 @@ def test_sequences_do_not_reach_over_gaps_in_time(tmp_path, caplog):
         clips = kind.load(tmp_path, "train", 2, 1)
     (line,) = [r.getMessage() for r in caplog.records]
     assert line.startswith("a.npz: time has 1 ")
-    assert all(c.frames[2, 0, 0, 0] - c.frames[0, 0, 0, 0] == 2 for c in clips)
-    assert not any(c.frames[0, 0, 0, 0] < 9 <= c.frames[2, 0, 0, 0] for c in clips)
+    assert all(c[2, 0, 0, 0] - c[0, 0, 0, 0] == 2 for c in clips)
+    assert not any(c[0, 0, 0, 0] < 9 <= c[2, 0, 0, 0] for c in clips)
     with pytest.raises(ValueError, match=r"a\.npz.* 5, 35 .*data\.step.* 10"):
         dataclasses.replace(kind, step=10).load(tmp_path, "train", 2, 1)
 
@@ -118,11 +117,11 @@ def test_videos_gifs_and_image_folders_are_brightness(suffix, channels, tmp_path
     kind = VideoFrames(name="film", channels=channels)
     for data in (path, tmp_path):
         clip = kind.load(data, "train", 2, 3)[1]
-        assert clip.frames.shape == (5, channels, 32, 32)
-        assert (clip.frames[:, 0] - torch.from_numpy(frames[1:6] / 255).float()).abs().mean() < 0.03
-        assert clip.mask.all()
+        assert clip.shape == (5, channels, 32, 32)
+        assert (clip[:, 0] - torch.from_numpy(frames[1:6] / 255).float()).abs().mean() < 0.03
+        assert clip.isfinite().all()
     small = dataclasses.replace(kind, size=(16, 24)).load(path, "train", 2, 3)
-    assert small[0].frames.shape == (5, channels, 16, 24)
+    assert small[0].shape == (5, channels, 16, 24)
     values = kind.preprocessing(small, 2, 3)
     assert (values.lowest, values.highest, values.unit) == (0, 1, "")
 
@@ -168,8 +167,6 @@ def test_custom_sequences_without_values_or_with_infinite_ones_are_errors(is_laz
     frames[1, 2, 0, 0, 0] = torch.inf
     with pytest.raises(ValueError, match=r"data\[1\] contains Inf; replace infinite values by NaN"):
         CustomSequences(Lazy(frames) if is_lazy else frames)[1]
-    masked = FrameSequence(frames[1], 0.0, frames[1].isfinite())
-    assert CustomSequences([masked])[0].frames.isnan().sum() == 1
     frames[:2] = torch.nan
     assert len(CustomSequences(frames)) == 3
     with pytest.raises(ValueError, match="data has no value that is not NaN"):
@@ -317,7 +314,7 @@ def write_period(path, first, stop):
 def forecast_numbers(data, path, split, inputs=2, horizon=2):
     """Numbers of the frames that are forecast in a split, and the numbers of the frames of each sequence."""
     clips = data.load(path, split, inputs, horizon)
-    sequences = [clip.frames[:, 0, 0, 0].round().int().tolist() for clip in clips]
+    sequences = [clip[:, 0, 0, 0].round().int().tolist() for clip in clips]
     return {n for sequence in sequences for n in sequence[inputs:]}, sequences
 
 

@@ -64,11 +64,11 @@ def test_channels_are_the_variables_in_their_units_and_order(suffix, tmp_path):
     dataset, data = read_dataset(TABLE), storms()
     path = write(tmp_path / f"a{suffix}", data)
     clips = dataset.load(path, "train", 3, 2)
-    np.testing.assert_allclose(clips[0].frames, expected(data)[:5], rtol=1e-5)
+    np.testing.assert_allclose(clips[0], expected(data)[:5], rtol=1e-5)
     crops = read_dataset({**TABLE, "crop": 3, "stride": 2, "min_valid_fraction": 0.0}).load(path, "test", 3, 2)
     place = crops.places[-1].tolist()
     part = expected(data)[place[1] : place[1] + 5, :, place[2] : place[2] + 3, place[3] : place[3] + 3]
-    np.testing.assert_allclose(crops[-1 + len(crops)].frames, part, rtol=1e-5)
+    np.testing.assert_allclose(crops[-1 + len(crops)], part, rtol=1e-5)
 
 
 def test_preprocessing_has_an_encoding_for_each_variable(tmp_path):
@@ -79,7 +79,7 @@ def test_preprocessing_has_an_encoding_for_each_variable(tmp_path):
     assert values.targets == ("rain",)
     assert [v.unit for v in values.variables] == ["mm/h", "K"]
     assert values.static[0].unit == "m"  # of the file
-    train = torch.stack([clip.frames for clip in clips])
+    train = torch.stack(list(clips))
     assert values.variables[1].mean[0] == pytest.approx(float(train[:, :, 1].mean()), rel=1e-4)
     assert values.static[0].std[0] == pytest.approx(float(train[0, 0, 4].std(correction=0)), rel=1e-4)
     observed, known = split_channels(train, values)

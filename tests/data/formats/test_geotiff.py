@@ -83,7 +83,7 @@ def test_a_folder_is_a_series_in_order_of_its_dates(series):
 @pytest.mark.slow
 def test_train_and_predict_read_a_series(series):
     train = ArrayFrames(name="rain", unit="mm/h", valid_max=100).load(series, "train", 2, 1)
-    np.testing.assert_allclose(train[0].frames[:, 0], RATES[:3], rtol=1e-6)
+    np.testing.assert_allclose(train[0][:, 0], RATES[:3], rtol=1e-6)
     torch.manual_seed(0)
     model = create_model("convgru_advection", hidden_channels=(2, 3), horizon=2)
     forecast = forecast_files(model, "a", [series])

@@ -49,7 +49,7 @@ def test_axes_are_named_by_the_recipe(tmp_path):
     dims = {"time": "run", "y": "row", "x": "column"}
     np.testing.assert_array_equal(read(other, dims=dims)[:, 0], data)
     kind = ArrayFrames(name="a", unit="mm/h", dims=dims)
-    np.testing.assert_array_equal(kind.load(other, "train", 1, 1)[0].frames[:, 0], data[:2])
+    np.testing.assert_array_equal(kind.load(other, "train", 1, 1)[0][:, 0], data[:2])
     with pytest.raises(ValueError, match=r"b\.nc.*\brows\b.*data\.dims.* row\b"):
         read(other, dims={"y": "rows"})
     with pytest.raises(ValueError, match=r"data\.dims.*\bz\b"):
@@ -76,7 +76,7 @@ def test_a_part_is_selected_by_coordinates(name, suffix, tmp_path):
     np.testing.assert_array_equal(values[:, 0] if expected.ndim == 3 else values, expected)
     assert len(frames.times) == len(values)
     kind = read_dataset({"kind": "frames", "name": "a", "unit": "mm/h", "sel": sel})
-    assert tuple(kind.load(path, "train", 1, 1)[0].frames.shape[1:]) == values.shape[1:]
+    assert tuple(kind.load(path, "train", 1, 1)[0].shape[1:]) == values.shape[1:]
 
 
 def test_a_day_is_selected_from_times_in_any_order(tmp_path):
@@ -206,7 +206,7 @@ def test_grib_files_are_read_with_times_coordinates_and_missing_values(edition, 
     np.testing.assert_allclose(frames.dataset.latitude, data.lat)
     assert [p.name for p in tmp_path.iterdir()] == ["a.grib2"]  # and no index next to it
     clips = ArrayFrames(name="a", variables=("t2m",), step=60).load(path, "train", 2, 1)
-    np.testing.assert_allclose(clips[3].frames[:, 0], data[3:6], atol=1e-3)
+    np.testing.assert_allclose(clips[3][:, 0], data[3:6], atol=1e-3)
     part = open_frames(path, ReadOptions(sel={"latitude": [50, 56], "time": ["2020-06-01T03", "2020-06-01T05"]}))
     np.testing.assert_allclose(part.read()[:, 0], data[3:6, 2:], atol=1e-3)
     path.write_bytes(path.read_bytes()[:150])
