@@ -1,5 +1,6 @@
 """The registry of architectures: functions by name, their timm cfgs and their weights."""
 
+import difflib
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -122,3 +123,21 @@ def find_weights(name: str) -> list[WeightsMetadata]:
 def weight_names(architecture: str) -> list[str]:
     """Returns the names of all weights of an architecture, the default first and those that others publish last."""
     return [w.name for w in find_weights(architecture)] + [p.name for p in find_published(architecture)]
+
+
+def find_relatives(name: str, count: int = 3) -> list[str]:
+    """Returns weights for the task of an architecture: first those of its file, then those of the most similar names.
+
+    The tasks are forecasts, classes of sequences, and maps of classes or values, which have a number of classes.
+    """
+
+    def task(architecture: str) -> tuple[bool, bool]:
+        cfg = BASE_CFGS[architecture]
+        return bool(cfg["classifier"]), cfg["num_classes"] > 0
+
+    def distance(other: str) -> tuple[bool, float]:
+        is_other_file = _FUNCTIONS[other].__module__ != _FUNCTIONS[name].__module__
+        return is_other_file, -difflib.SequenceMatcher(None, name, other).ratio()
+
+    others = [n for n in _FUNCTIONS if weight_names(n) and task(n) == task(name)]
+    return [weight_names(n)[0] for n in sorted(others, key=distance)[:count]]

@@ -16,6 +16,7 @@ from .errors import HubAccessError, WeightsError
 from .fetch import fetch
 from .metadata import WEIGHTS, WeightsMetadata
 from .published import NOT_STATED, PUBLISHED, Published
+from .registry import BASE_CFGS, find_relatives
 from .state_dict import read_safetensors
 
 logger = logging.getLogger("convrnn_zoo")
@@ -166,8 +167,7 @@ def resolve_source(
         return WeightsSource(str(file), config, Path(file).expanduser())
     if hub_id:
         return open_repository(hub_id, cache_dir, token)
-    others = sorted({p.architecture for p in PUBLISHED.values()})
-    raise WeightsError(
-        f"{name} has no pretrained weights; pass pretrained=False, or use one that has: {', '.join(WEIGHTS)}, or one "
-        f"with weights of other projects: {', '.join(others)}"
-    )
+    near, is_pixelwise = find_relatives(name), BASE_CFGS[name]["num_classes"] > 0
+    recipe = f"train it with a recipe (`convrnn-zoo recipe {name} -o FILE.toml`)"
+    fix = "pass pretrained=False" if is_pixelwise else recipe
+    raise WeightsError(f"{name} has no pretrained weights; {fix}, or use the nearest that have: {', '.join(near)}")

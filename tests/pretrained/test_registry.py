@@ -9,9 +9,10 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import convrnn_zoo
-from convrnn_zoo.models import convrnn
+from convrnn_zoo.models import Forecaster, convrnn
+from convrnn_zoo.models.base.classifier import Classifier
 from convrnn_zoo.pretrained.published import PUBLISHED
-from convrnn_zoo.pretrained.registry import entry_points, register_model
+from convrnn_zoo.pretrained.registry import entry_points, register_model, weight_names
 from tests.helpers.hub.examples import representatives
 from tests.helpers.registry import slow_unless
 
@@ -128,3 +129,27 @@ def test_every_address_is_pinned(name):
     published = PUBLISHED[name]
     states_version = r"[/@][0-9a-f]{40}/|/releases/download/[^/]+/|zenodo\.org/records/\d+/"
     assert re.search(states_version, published.address) or published.is_pinned
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("convlstm2d_3layer", "convlstm2d_bi_2layer.digit_motion"),
+        ("motionrnn_predrnn", "predrnn.openstl_mmnist_ep2000"),
+        ("convgru_hko7", "convgru_pyramid.moving_mnist"),
+        ("gru_rcn_vgg16", "video_convrnn.digit_motion"),
+    ],
+)
+def test_a_name_without_weights_lists_relatives_and_a_recipe(name, nearest):
+    with pytest.raises(convrnn_zoo.WeightsError, match=rf"recipe {name} .*nearest that have: {re.escape(nearest)}"):
+        convrnn_zoo.create_model(name, pretrained=True)
+
+
+def test_only_models_that_a_recipe_trains_name_one():
+    for name in entry_points():
+        if not weight_names(name):
+            with pytest.raises(convrnn_zoo.WeightsError) as caught:
+                convrnn_zoo.create_model(name, pretrained=True)
+            model = convrnn_zoo.create_model(name, device="meta")
+            has_recipe = isinstance(model, Forecaster | Classifier)
+            assert (f"recipe {name} " in str(caught.value)) == has_recipe
