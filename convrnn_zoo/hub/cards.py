@@ -102,20 +102,16 @@ def card_text(metadata: WeightsMetadata, address: str | None = None) -> str:
     dataset = _DATASETS.get(metadata.dataset)
     end = [f"## Citation\n\n{metadata.citation}"] if metadata.citation else []
     end += [f"## Recipe\n\n```toml\n{metadata.recipe.strip()}\n```"] if has_recipe else []
+    datasets = [dataset] if dataset else []
+    data = _card_data(metadata.name, metadata.architecture, metadata.metrics, metadata.task, datasets, metadata.license)
     return str(
         _card(
-            metadata.name,
-            metadata.architecture,
-            metadata.description,
-            metadata.metrics,
-            metadata.task,
-            metadata.license,
-            usage=_usage(call, _example(metadata, shape), metadata.hub_id),
-            datasets=[dataset] if dataset else [],
-            limitations=[metadata.remarks, "\n".join(f"- {point}" for point in points)],
-            training=f"{trained_on}{stated}{recipe}.",
-            horizon=metadata.model_args.get("horizon"),
-            end=end,
+            data,
+            [metadata.description, _usage(call, _example(metadata, shape), metadata.hub_id)],
+            [metadata.remarks, "\n".join(f"- {point}" for point in points)],
+            f"{trained_on}{stated}{recipe}.",
+            _results(metadata.metrics, metadata.model_args.get("horizon")),
+            end,
         )
     )
 
@@ -160,41 +156,29 @@ def model_card(
     cfg: Any = model.pretrained_cfg
     args: Any = getattr(model, "model_args", {})
     network = _describe_network(cfg["architecture"], args, sum(p.numel() for p in model.parameters()))
-    datasets = list(datasets)
+    datasets, metrics, name = list(datasets), list(metrics), repo_id.split("/")[-1]
+    data = _card_data(name, cfg["architecture"], metrics, task, datasets, license, license_name, tags)
     return _card(
-        repo_id.split("/")[-1],
-        cfg["architecture"],
-        description,
-        list(metrics),
-        task,
-        license,
-        license_name,
-        tags,
-        usage=_usage(f'from_pretrained("{repo_id}")', [], repo_id),
-        datasets=datasets,
-        limitations=[f"{network}; {model.in_chans} channels of input, {model.num_classes} classes."],
-        training=f"{', '.join(datasets) or 'Not stated'}.",
+        data,
+        [description, _usage(f'from_pretrained("{repo_id}")', [], repo_id)],
+        [f"{network}; {model.in_chans} channels of input, {model.num_classes} classes."],
+        f"{', '.join(datasets) or 'Not stated'}.",
+        _results(metrics),
     )
 
 
-def _card(
+def _card_data(
     name: str,
     architecture: str,
-    description: str,
     metrics: Sequence[Metric],
     task: str,
+    datasets: list[str],
     license: str,
     license_name: str | None = None,
     tags: Iterable[str] = (),
-    *,
-    usage: str,
-    datasets: list[str],
-    limitations: list[str],
-    training: str,
-    horizon: int | None = None,
-    end: Iterable[str] = (),
-) -> ModelCard:
-    pipeline, name_of_license = _PIPELINES.get(slug(task)), (license_name or "unstated") if license == "other" else None
+) -> ModelCardData:
+    """Returns the metadata of a card."""
+    pipeline = _PIPELINES.get(slug(task))
     results = [
         EvalResult(
             task_type=pipeline or slug(task) or "other",
@@ -208,9 +192,9 @@ def _card(
         )
         for m in metrics
     ]
-    data = ModelCardData(
+    return ModelCardData(
         license=license,
-        license_name=name_of_license,
+        license_name=(license_name or "unstated") if license == "other" else None,
         library_name="convrnn_zoo",
         pipeline_tag=pipeline,
         datasets=datasets or None,
@@ -219,17 +203,27 @@ def _card(
         model_name=name,
         eval_results=results or None,
     )
+
+
+def _card(
+    data: ModelCardData,
+    uses: Sequence[str],
+    limitations: Sequence[str],
+    training: str,
+    evaluation: Sequence[str],
+    end: Sequence[str] = (),
+) -> ModelCard:
+    """Returns a card of its metadata and the texts of its sections; `uses` are the description and an example."""
     parts = [
-        f"# {name}",
-        description,
-        usage,
+        f"# {data.model_name}",
+        *uses,
         "## Intended uses and limitations",
         *limitations,
         "## Training data",
         training,
-        *_results(metrics, horizon),
-        f"## License: {name_of_license or license.upper()}",
-        "The weights are released under this license." if name_of_license != "unstated" else "It is not stated.",
+        *evaluation,
+        f"## License: {data.license_name or str(data.license).upper()}",
+        "It is not stated." if data.license_name == "unstated" else "The weights are released under this license.",
         *end,
     ]
     return check_card(ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(p for p in parts if p) + "\n"))

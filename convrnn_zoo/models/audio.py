@@ -18,16 +18,15 @@ class AudioModel(RecurrentClassifier):
     """A convolutional RNN over the frequencies of a sound, and a classifier.
 
     :class:`~convrnn_zoo.LogMel` returns C bands per step. They form a one-dimensional map with one channel. Two
-    convolutions, each followed by ReLU, reduce this map to P = C / `stride` pixels, rounded up. The recurrent layers
-    convolve over these pixels. They thus recognise a pattern of frequencies even if a voice of another pitch shifts it.
-    Pools act on the steps only, and the classifier reads the features of every pixel.
+    convolutions of 5 and of `stride` bands, each followed by ReLU, reduce this map to P = C / `stride` pixels, rounded
+    up. The recurrent layers convolve over these pixels. They thus recognise a pattern of frequencies even if a voice of
+    another pitch shifts it. Pools act on the steps only, and the classifier reads the features of every pixel.
 
     Args:
         rnn: ``"convrnn"``, ``"convlstm"``, ``"convpeepholelstm"``, ``"convgru"``, ``"minconvgru"``, ``"minconvlstm"``
             or ``"minconvexplstm"``.
         in_chans: number of bands C.
         stem_channels: channels of the two convolutions.
-        stem_kernel: kernel size of the first convolution; the second has kernel size `stride`.
         stride: bands per pixel.
         hidden_channels, kernel_size, num_layers, bidirectional: of the recurrent layers.
         num_classes, global_pool, drop_rate: as for :class:`~convrnn_zoo.ConvRNNModel`.
@@ -53,7 +52,6 @@ class AudioModel(RecurrentClassifier):
         rnn: str = "convgru",
         in_chans: int = 40,
         stem_channels: int = 16,
-        stem_kernel: int = 5,
         stride: int = 4,
         hidden_channels: Widths = 32,
         kernel_size: Kernels = 3,
@@ -70,10 +68,9 @@ class AudioModel(RecurrentClassifier):
         check.choice("rnn", rnn, list(KINDS))
         self.in_chans, self.stride = check.positive_int("in_chans", in_chans), check.positive_int("stride", stride)
         width = check.positive_int("stem_channels", stem_channels)
-        kernel = check.positive_int("stem_kernel", stem_kernel)
         place: Any = {"device": device, "dtype": dtype}
         self.stem = nn.Sequential(
-            nn.Conv1d(1, width, kernel, padding="same", **place),
+            nn.Conv1d(1, width, 5, padding="same", **place),
             nn.ReLU(),
             nn.Conv1d(width, width, stride, stride, **place),
             nn.ReLU(),

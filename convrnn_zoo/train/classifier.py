@@ -301,7 +301,6 @@ class ClassifierTrainer(TaskTrainer):
             seed=seed,
             max_steps=recipe.epochs * -(-len(train.labels) // (recipe.batch_size * recipe.grad_accum_steps * count)),
             trained_on=trained_on,
-            title=f"seed {seed}",
             processes=processes,
             custom=custom,
             **options,

@@ -117,7 +117,6 @@ class ForecasterTrainer(TaskTrainer):
         self.scheduled_sampling = read_sampling(recipe.sampling)
         if hasattr(model, "adapter") and not recipe.decoupling:  # only that loss has a gradient for it
             model.adapter.requires_grad_(False)
-        seeds: Any = recipe.seeds
         super().__init__(
             recipe,
             model,
@@ -126,7 +125,6 @@ class ForecasterTrainer(TaskTrainer):
             max_steps=recipe.max_steps,
             trained_on=trained_on,
             network=trained_module(recipe, model),
-            title=recipe.weights + (f", seed {seed}" if len(seeds) > 1 else ""),
             custom=custom,
             **options,
         )

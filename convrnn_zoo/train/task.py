@@ -61,7 +61,6 @@ class TaskTrainer(Trainer):
         trained_on: dict[str, Any],
         network: nn.Module | None = None,
         checkpoint: Path | None = None,
-        title: str = "",
         name: str = "",
         processes: Processes | None = None,
         custom: Custom | None = None,
@@ -74,7 +73,7 @@ class TaskTrainer(Trainer):
         has_unused = bool(recipe.freeze_steps) or getattr(model, "has_frame_encoder", False)
         network = processes.prepare(model if network is None else network, recipe, find_unused=has_unused)
         optimizer = self.custom.build_optimizer(model, partial(create_optimizer, recipe))
-        seeds: Any = recipe.seeds
+        seed_title = f"seed {seed}" if len(recipe.seeds) > 1 else ""  # type: ignore[arg-type]
         super().__init__(
             recipe=recipe,
             model=model,
@@ -88,11 +87,11 @@ class TaskTrainer(Trainer):
             loader=BatchLoader(read, processes, workers=recipe.workers, seed=seed),
             seed=seed,
             checkpoint=checkpoint,
-            title=title + (name and f", {name}"),
+            title=", ".join(filter(None, (recipe.weights, seed_title, name))),
             progress=progress,
             processes=processes,
             callbacks=self.custom.callbacks,
-            series=f"seed{seed}" if len(seeds) > 1 else "",
+            series=seed_title.replace(" ", ""),
             frozen=frozen_parameters(model, recipe.init_from) if recipe.freeze_steps else (),
             frozen_steps=recipe.freeze_steps,
         )
