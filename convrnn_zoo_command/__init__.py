@@ -1,4 +1,8 @@
-"""The program ``convrnn-zoo``: the group of commands, which imports torch and timm only for a command that runs."""
+"""The program ``convrnn-zoo``: the group of commands, which imports torch and timm only for a command that runs.
+
+It is a package of its own, since a module of ``convrnn_zoo`` cannot be imported without the package. That registers the
+architectures in timm's registry, which imports torch, so that help and shell completion would take seconds.
+"""
 
 import os
 import sys
