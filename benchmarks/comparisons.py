@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo import layers
-from convrnn_zoo.layers import _fused
+from convrnn_zoo.layers import _in_place
 
 from .cases import CASES, Case
 from .measure import CLOCKS, time_case
@@ -48,7 +48,7 @@ class Joined(Output):
 
     def forward(self, x: Any) -> Tensor:
         """Returns the output."""
-        with patch.multiple(_fused, JOINT_VALUES=self.values, JOINT_PRODUCTS=1 << 40):
+        with patch.multiple(_in_place, JOINT_VALUES=self.values, JOINT_PRODUCTS=1 << 40):
             return super().forward(x)
 
 

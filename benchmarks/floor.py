@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convrnn_zoo.layers._conv import Geometry, conv_gradients, prepare_conv, prepare_input_gradient
-from convrnn_zoo.layers._fused import GATES_BYTES
+from convrnn_zoo.layers._run import GATES_BYTES
 
 from .cases import Case
 

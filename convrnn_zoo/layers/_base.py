@@ -14,7 +14,8 @@ from .. import _checks as check
 from .._hints import some, warn
 from . import _states
 from ._conv import Geometry, check_map, compiled_conv, same_conv
-from ._fused import InPlaceStep, run_layer
+from ._fused import run_layer
+from ._in_place import InPlaceStep
 from ._run import DirectionWeights, Loop, Maps, reference_step
 from ._states import LayerStates
 

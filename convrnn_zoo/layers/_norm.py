@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import _checks as check
 from ._base import Constant, Equations, Size
-from ._fused import InPlaceStep
+from ._in_place import InPlaceStep
 from ._run import DirectionWeights, Maps
 
 NORMS = (None, "layer", "group")

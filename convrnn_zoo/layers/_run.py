@@ -89,6 +89,7 @@ class RunSpec(NamedTuple):
     checkpointed: bool  # whether the backward pass recomputes segments of √T steps instead of storing them
     needs_grad: bool
     conv_dtype: torch.dtype = torch.float32
+    direction: Any = None  # class that runs one direction of a fused layer
 
     def directions(self, tensors: Sequence[Any]) -> list[tuple[Maps, DirectionWeights]]:
         """Returns the initial state and the parameters of each direction."""

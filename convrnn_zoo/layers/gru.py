@@ -7,7 +7,8 @@ import torch
 
 from ._base import ConvRNNBase, ConvRNNCellBase
 from ._conv import bias_gradient, conv_gradients, in_layout
-from ._fused import InPlaceStep, Parts, sigmoid_backward
+from ._in_place import InPlaceStep, Parts, sigmoid_backward
+from ._kernels import GRU
 from ._nonlinearities import NONLINEARITIES
 from ._norm import NORMS, Normed
 from ._run import DirectionWeights, Maps
@@ -30,6 +31,10 @@ class GRUInPlace(InPlaceStep):
     The first of `parts` is r and z in one tensor, the second the input contribution to n. With `reset_after`, the third
     is the state contribution to n.
     """
+
+    @staticmethod
+    def find_kernel(cell: Any) -> Any:
+        return GRU if cell.reset_after and cell.nonlinearity == "tanh" else None
 
     @cached_property
     def weights(self) -> Maps:

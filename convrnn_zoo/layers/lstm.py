@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase
-from ._fused import InPlaceStep, Parts, sigmoid_backward, tanh_backward
+from ._in_place import InPlaceStep, Parts, sigmoid_backward, tanh_backward
+from ._kernels import LSTM
 from ._norm import NORMS, Normed
 from ._run import Maps
 
@@ -24,6 +25,10 @@ __all__ = [
 
 class LSTMInPlace(InPlaceStep):
     """In-place version of :meth:`LSTMEquations.step`. It stores the activated gates ``i, f, g, o``."""
+
+    @staticmethod
+    def find_kernel(cell: Any) -> Any:
+        return LSTM
 
     def forward(self, parts: Parts, state: Maps, new: Maps) -> None:
         (gates,), (_, c), (h_next, c_next) = parts, state, new

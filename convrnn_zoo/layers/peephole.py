@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase, Equations
 from ._conv import conv_gradients
-from ._fused import InPlaceStep, Parts, sigmoid_backward, tanh_backward
+from ._in_place import InPlaceStep, Parts, sigmoid_backward, tanh_backward
 from ._run import Maps
 
 __all__ = [

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ._base import ConvRNNBase, ConvRNNCellBase, Equations
-from ._fused import InPlaceStep, Parts
+from ._in_place import InPlaceStep, Parts
 from ._nonlinearities import NONLINEARITIES
 from ._run import Maps
 

@@ -18,8 +18,10 @@ from convrnn_zoo.layers import (
     ConvRNNBase,
     ConvRNNCellBase,
     _fused,
+    _in_place,
 )
-from convrnn_zoo.layers._fused import Buffers, convolve_inputs, fused_convs
+from convrnn_zoo.layers._fused import convolve_inputs
+from convrnn_zoo.layers._in_place import Buffers, fused_convs
 from convrnn_zoo.layers._run import DirectionWeights, Maps
 from convrnn_zoo.layers.gru import GRUEquations
 from convrnn_zoo.layers.rnn import RNNInPlace
@@ -66,7 +68,7 @@ def test_a_backward_pass_does_not_run_the_forward_pass_again(
     rnn: Any = cls(2, 3, 3, **options)
     y, _ = rnn(torch.randn(3, 2, 2, *space(rnn)))
     monkeypatch.setattr(_fused.FusedLayer, "forward", None)
-    monkeypatch.setattr(_fused.Direction, "forward", None)
+    monkeypatch.setattr(_in_place.Direction, "forward", None)
     y.sum().backward()
     assert all(p.grad is not None for p in rnn.parameters())
 

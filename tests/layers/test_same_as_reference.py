@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convrnn_zoo.layers import Conv2dGRU, _fused
+from convrnn_zoo.layers import Conv2dGRU, _in_place
 from tests.helpers.layers.comparison import VARIANTS, assert_same, built, lengths_of_sequences, outcomes
 from tests.helpers.layers.oracles import SEQUENCES, case_id
 from tests.helpers.registry import two_dimensions_first
@@ -68,7 +68,7 @@ def test_last_state_can_be_differentiated_without_the_output(recompute: bool) ->
 def test_separate_gates_on_maps_of_any_size(
     products: int, bias: bool, reset_after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_fused, "JOINT_PRODUCTS", products)
+    monkeypatch.setattr(_in_place, "JOINT_PRODUCTS", products)
     rnn = Conv2dGRU(2, 3, 3, bias=bias, bidirectional=True, reset_after=reset_after, dtype=torch.float64)
     for recompute in (False, True):
         rnn.grad_checkpointing = recompute
