@@ -7,6 +7,7 @@ import logging
 import numbers
 import statistics
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,23 @@ from torch import Tensor, nn
 from .._hints import suggest
 from ..layers import KINDS
 from .config import HEAD_CFG_KEYS, Config
+from .download import HubFile
 from .errors import WeightsError
 from .limits import build_on_meta
 from .metadata import WEIGHTS
 from .published import PUBLISHED
 from .registry import BASE_CFGS, weight_names
 from .source import SOURCES_BY_SCHEME, WeightsSource, check_pretrained_cfg, read_state_dict, resolve_source
-from .state_dict import adapt_state_dict, check_state_dict, clear_metadata, float_dtype, load_state_dict, load_weights
+from .state_dict import (
+    NoInitialization,
+    adapt_state_dict,
+    assign_state_dict,
+    check_state_dict,
+    clear_metadata,
+    float_dtype,
+    load_state_dict,
+    load_weights,
+)
 
 logger = logging.getLogger("convrnn_zoo")
 _SET_BY_MODELS = ("in_channels", "out_channels", "batch_first", "map_size", "norm_size")
@@ -97,10 +108,14 @@ def build_model(
             state, is_adapted = _fit_weights(source, target, cfg)
             placement.setdefault("dtype", float_dtype(state))
 
-    # 3. Build the network and load the tensors, all of them or none. On the meta device there are no values.
-    model: Any = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
+    # 3. Build the network and load the tensors, all of them or none. On the meta device there are no values. Of a file
+    #    that has all tensors, the model takes over the memory, and random values would be overwritten.
+    is_file = source is not None and isinstance(source.weights, Path | HubFile)
+    is_complete = is_file and state is not None and not any(v.is_meta for v in state.values())
+    with NoInitialization() if is_complete else nullcontext():
+        model: Any = build_model_with_cfg(constructor, name, pretrained=False, pretrained_cfg=cfg, **args, **placement)
     if state is not None and not any(p.is_meta for p in model.parameters()):
-        load_state_dict(model, state)
+        (assign_state_dict if is_complete else load_state_dict)(model, state)
     set_model_attributes(model, args, config)
     if is_adapted or (state is None and config.args not in (None, model.model_args)):
         clear_metadata(model)

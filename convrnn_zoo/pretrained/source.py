@@ -118,11 +118,11 @@ def open_published(published: Published, cache_dir: Any = None, token: str | boo
     """Opens weights of another project: downloads and converts them, unless they are in the cache."""
     directory = fetch(published, cache_dir, token)
     name = f"{published.name} in {directory}"
-    config, state = read_config(directory / CONFIG, name), read_safetensors(directory / WEIGHTS_FILE, name)
+    config = read_config(directory / CONFIG, name)
     hint = ". Ask the authors before you share them" if published.license == NOT_STATED else ""
     stated = f"{published.license_text}; {published.license_source}{hint}"
     logger.log(logging.WARNING if hint else logging.INFO, "%s: licence of the weights: %s", published.name, stated)
-    return WeightsSource(name, config, state)
+    return WeightsSource(name, config, directory / WEIGHTS_FILE)
 
 
 def check_pretrained_cfg(cfg: Mapping[str, Any], name: str) -> None:

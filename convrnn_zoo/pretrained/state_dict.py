@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .._atomic import write_bytes
 from .._hints import some
@@ -20,6 +22,13 @@ from .metadata import WeightsMetadata
 
 logger = logging.getLogger("convrnn_zoo")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+LARGE = 2**20
+"""Bytes from which a tensor of a file stays where the file is mapped; a copy of a smaller one is aligned and cheap."""
+_FILLS = {
+    nn.init.uniform_, nn.init.normal_, nn.init.constant_, nn.init.kaiming_uniform_, Tensor.uniform_, Tensor.normal_,
+    Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_,
+}  # fmt: skip
+"""Functions with which the initializers of torch and timm write values into parameters."""
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -200,7 +209,9 @@ def name_unexpected(keys: Iterable[str], state: Mapping[str, Tensor]) -> list[st
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
     """Returns the keys of tensors with NaN or Inf, among those whose dtype is one of :data:`FLOATS`."""
-    return [k for k, v in state.items() if v.dtype in FLOATS and not v.is_meta and not torch.isfinite(v).all()]
+    floats = {k: v for k, v in state.items() if v.dtype in FLOATS and not v.is_meta and v.numel()}
+    # Extremes are NaN or Inf if a value is, and take no memory.
+    return [k for k, v in floats.items() if not all(math.isfinite(end) for end in torch.aminmax(v.detach()))]
 
 
 def float_dtype(state: Mapping[str, Tensor]) -> torch.dtype:
@@ -214,6 +225,27 @@ def load_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Loads checked weights into a model, strictly; for tensors on the meta device, the model keeps its values."""
     current = model.state_dict()
     model.load_state_dict({k: current[k] if v.is_meta else v for k, v in state.items()}, strict=True)
+
+
+class NoInitialization(TorchFunctionMode):
+    """Torch function mode in which parameters that its thread creates are not initialized; buffers are."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensor = args[0] if args else (kwargs or {}).get("tensor")
+        return tensor if func in _FILLS and isinstance(tensor, nn.Parameter) else func(*args, **(kwargs or {}))
+
+
+def assign_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads checked weights of a file like :func:`load_state_dict`, but takes over the memory of :data:`LARGE` tensors.
+
+    They are mapped from the file copy-on-write, so that training does not change it.
+    """
+    current, values = model.state_dict(), {}
+    for key, value in state.items():
+        like = current[key]
+        is_taken = value.nbytes >= LARGE and (value.device, value.dtype) == (like.device, like.dtype)
+        values[key] = value if is_taken else like.copy_(value)
+    model.load_state_dict(values, strict=True, assign=True)
 
 
 def load_weights(model: Model, path: str | Path) -> Model:
