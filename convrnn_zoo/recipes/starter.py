@@ -147,11 +147,10 @@ def _choose_variables(path: Path, trained: Preprocessing | None) -> dict[str, An
 def _value_keys(unit: str | None, trained: Encoding | None = None) -> dict[str, Any]:
     """Returns the keys of :class:`ValueFields` for values in a unit: those of `trained` weights, if there are any."""
     if trained is None:
-        rate = rain_rate(unit) if unit else None
-        is_rate = rate is not None and rate < FASTEST_RAIN  # those in m/s and cm/s are speeds
+        is_rate = (rain_rate(unit or "") or FASTEST_RAIN) < FASTEST_RAIN  # m/s and cm/s are of speeds
         return {"unit": "mm/h", "encoding": "log"} if is_rate else {"unit": unit} if unit else {}
-    keys = {"unit": trained.unit or None, "floor": trained.floor, "top": trained.top}
-    keys |= {"encoding": trained.encoding if trained.encoding in ENCODINGS else None}
+    encoding = trained.encoding if trained.encoding in ENCODINGS else None
+    keys = {"unit": trained.unit or None, "encoding": encoding, "floor": trained.floor, "top": trained.top}
     keys |= {"valid_min": trained.lowest, "valid_max": trained.highest}
     return {key: value for key, value in keys.items() if value is not None}
 
