@@ -27,7 +27,7 @@ from convrnn_zoo import WeightsMetadata
 from convrnn_zoo._extras import need
 from convrnn_zoo.data.datasets.splits import assign_parts
 
-WEIGHTS = "convgru1d_bi_2layer.watch"
+WEIGHTS = "convgru1d_bi_2layer.watch_example"
 
 NAMES = {
     "PEN": "pendulum",

@@ -92,7 +92,7 @@ def test_the_command_line_classifies_the_demos_clips(name):
 
 
 # ---- RadHAR ----------------------------------------------------------------------------------------------------------
-RADHAR = "convlstm2d_bi_2layer.radhar"
+RADHAR = "convlstm2d_bi_2layer.radhar_example"
 
 
 def test_accuracy_of_radhar_matches_the_metadata():

@@ -426,7 +426,7 @@ def test_pretrained_loads_weights_or_names_those_that_exist(
     else:
         with pytest.raises(WeightsError) as caught:
             convrnn_zoo.create_model(name, pretrained=True, cache_dir=tmp_path)
-        assert {"convlstm2d_bi_2layer.radhar,", "predrnn,"} <= set(str(caught.value).split())
+        assert {"convlstm2d_bi_2layer.radhar_example,", "predrnn,"} <= set(str(caught.value).split())
 
 
 def test_commands_are_those_of_the_converters() -> None:

@@ -15,6 +15,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.baselines import baseline_table
 from benchmarks.tables import markdown, rows_of, table
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
 from convrnn_zoo.cli._text import format_metric
@@ -37,9 +38,9 @@ TITLES = {
     "convgru_forecaster.rain": ("rain, a small example", ""),
     "audio_convrnn.arabic_commands": ("40 spoken commands (Arabic)", "commands in running sound"),
     "audio_convrnn.fsdd": ("spoken digits (English)", "a start for own words"),
-    "convgru1d_bi_2layer.watch": ("exercises, by a smartwatch", "a start for own sensors"),
-    "convlstm1d_bi_1layer.japanese_vowels": ("nine speakers, by two vowels", "trying the package"),
-    "convlstm2d_bi_2layer.radhar": ("five activities, by a radar", "a start for own radar points"),
+    "convgru1d_bi_2layer.watch_example": ("exercises, by a smartwatch (example)", "a start for own sensors"),
+    "convlstm1d_bi_1layer.japanese_vowels": ("nine speakers, by two vowels (example)", "trying the package"),
+    "convlstm2d_bi_2layer.radhar_example": ("five activities, by a radar (example)", "a start for own radar points"),
     "video_convrnn.digit_motion": ("motion in clips (benchmark)", "a start for small clips"),
     "convlstm2d_bi_2layer.digit_motion": ("motion in clips (benchmark), both directions", ""),
     "convgru2d_1layer.digit_motion": ("motion in clips (benchmark), small", ""),
@@ -224,6 +225,11 @@ def _with_baselines(metric: Metric) -> str:
     known = ("last frame", "extrapolation", "S-PROG", "random forest", "linear model")
     others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in known if k in metric.baselines)
     return format_metric(metric) + (f" ({others})" if others else "")
+
+
+def baselines(page: str) -> str:
+    """Lists the weights next to the strongest simple baseline on the same test data."""
+    return baseline_table()
 
 
 def unweighted(page: str) -> str:
