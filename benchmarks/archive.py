@@ -26,7 +26,7 @@ BATCH = 2
 TASKS = 500
 
 
-def make_archive(path: Path) -> None:
+def make_archive(path: Any) -> None:
     """Writes an archive of random rain."""
     import numpy as np
     import xarray as xr
@@ -68,6 +68,34 @@ def timed(run: Callable[[], Any], client: Any = None) -> tuple[float, float]:
     return time.perf_counter() - start, processor_time() - before
 
 
+def measure_stores(models: Sequence[str], repeats: int) -> dict[str, Any]:
+    """Returns seconds and processor time of this process for archives on a local disk, in memory and on a server.
+
+    The S3 server of moto runs on this machine, in a process of its own.
+    """
+    import s3fs
+
+    from convrnn_zoo._stores import find_place, open_zarr_store
+    from convrnn_zoo.predict.archive import forecast_archive
+    from tests.helpers.object_store import environment, server
+
+    runs: dict[str, dict[str, list[tuple[float, float]]]] = {m: {} for m in models}
+    with tempfile.TemporaryDirectory() as folder, server() as port:
+        os.environ |= environment(port)
+        s3fs.S3FileSystem().mkdir("bucket")
+        places = {"local disk": folder, "memory://": "memory://bucket", "S3 server": "s3://bucket"}
+        for place in places.values():
+            make_archive(open_zarr_store(find_place(f"{place}/archive.zarr"), read_only=False))
+        for i in range(repeats + 1):  # the first round loads weights and code
+            for model in models:
+                for name, place in places.items():
+                    output = f"{place}/{model}-{i}.zarr"
+                    options: dict[str, Any] = {"batch_size": BATCH, "threads": 1}
+                    run = partial(forecast_archive, model, f"{place}/archive.zarr", output, **options)
+                    runs[model].setdefault(name, []).append(timed(run))
+    return {m: {n: [median(t) for t in zip(*p[1:], strict=True)] for n, p in by.items()} for m, by in runs.items()}
+
+
 def measure(models: Sequence[str], repeats: int) -> dict[str, Any]:
     """Returns the measurements as a dictionary for JSON."""
     from convrnn_zoo.predict.archive import forecast_archive
@@ -100,6 +128,7 @@ def measure(models: Sequence[str], repeats: int) -> dict[str, Any]:
         "batch_size": BATCH,
         "repeats": repeats,
         "task": median(cpu for _, cpu in empty) / TASKS,
+        "stores": measure_stores(models, repeats),
         "seconds": {m: {way: t for way, (t, _) in by.items()} for m, by in medians.items()},
         "processor_time": {m: {way: t for way, (_, t) in by.items()} for m, by in medians.items()},
     }

@@ -354,7 +354,7 @@ class ArchiveRun(ForecastRun):
             )
         again = [i for i in numpy.flatnonzero(missing > 0).tolist() if has_changed(i)]
         regions = sorted({i // self.batch for i in [*again, *numpy.flatnonzero(missing < 0).tolist()]})
-        for region in regions:
+        for region in {i // self.batch for i in again}:
             group[MISSING][region * self.batch : (region + 1) * self.batch] = -1
         return regions
 

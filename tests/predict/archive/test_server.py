@@ -76,7 +76,7 @@ def kill_after(words, port, prefix, number):
     before = count(port, prefix)
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and count(port, prefix) < before + number:
-            time.sleep(0.02)
+            time.sleep(0.2)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
@@ -86,24 +86,23 @@ def test_an_archive_on_a_server_that_fails_is_as_on_a_disk(port, faults, tmp_pat
     import distributed
 
     convrnn_zoo.save_pretrained(network(), tmp_path / "run")
-    rain(41).to_zarr(store("short"), consolidated=False)
-    rain(60).to_zarr(store("long"), consolidated=False)
-    subprocess.run(command("long", "whole"), check=True)
-    kill_after(command("short", "killed"), port, "killed.zarr", 4)  # while it is created
-    kill_after(command("short", "killed"), port, "killed.zarr", 14)
-    subprocess.run(command("short", "killed"), check=True)
+    rain(25).to_zarr(store("short"), consolidated=False)
+    rain(40).to_zarr(store("long"), consolidated=False)
+    model, options = convrnn_zoo.from_pretrained("run"), {"every": "10min", "batch_size": 2, "threads": 1}
+    forecast_archive(model, "s3://bucket/long.zarr", "s3://bucket/whole.zarr", **options)
+    kill_after(command("short", "killed"), port, "killed.zarr", 18)
+    forecast_archive(model, "s3://bucket/short.zarr", "s3://bucket/killed.zarr", **options)
     kill_after(command("long", "killed"), port, "killed.zarr", 1)  # while it grows
     workers = []
     with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
         for i in range(2):
             (folder := tmp_path / f"worker{i}").mkdir()
             words = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--nthreads", "1"]
-            options = ["--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path / f"spill{i}")]
-            workers.append(subprocess.Popen([*words, *options], cwd=folder, stderr=subprocess.DEVNULL))
+            words += ["--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path / f"spill{i}")]
+            workers.append(subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL))
         try:
             with distributed.Client(cluster) as client:
                 client.wait_for_workers(2)
-                model, options = convrnn_zoo.from_pretrained("run"), {"every": "10min", "batch_size": 2, "threads": 1}
                 forecast_archive(model, "s3://bucket/long.zarr", "s3://bucket/killed.zarr", scheduler=client, **options)
         finally:
             for worker in workers:
@@ -111,10 +110,10 @@ def test_an_archive_on_a_server_that_fails_is_as_on_a_disk(port, faults, tmp_pat
                 worker.wait()
     assert [list((tmp_path / f"worker{i}").iterdir()) for i in range(2)] == [[], []]
     assert objects(port, "killed.zarr") == objects(port, "whole.zarr")
-    local = forecast_archive(convrnn_zoo.from_pretrained("run"), rain(60), tmp_path / "o.zarr", **options)
+    local = forecast_archive(convrnn_zoo.from_pretrained("run"), rain(40), tmp_path / "o.zarr", **options)
     data = xr.open_zarr(store("killed", True), decode_timedelta=True).load()
     xr.testing.assert_equal(data, local.load())
-    assert faults["failed"] > 10
+    assert faults["failed"] > 5
     assert not [name for name in os.listdir(tmp_path) if name.startswith("s3")]
     stored = b"".join(objects(port, "killed.zarr").values())
     assert b"secret-of-tests" not in stored
