@@ -17,15 +17,18 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import click
 import torch
 from torch import Tensor, nn
 
+from convrnn_zoo.layers import _kernels
+
 from . import tasks
 from .cases import CASES, Case
 from .measure import TASKS, machine
-from .peers import Build, one_convolution, ours, two_convolutions
+from .peers import Build, Output, one_convolution, ours, two_convolutions
 
 ROOT = Path(__file__).parents[1]
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -145,6 +148,23 @@ def peak(device: str) -> dict[str, int]:
     return {"peak_bytes": module.max_memory_allocated()} if hasattr(module, "max_memory_allocated") else {}
 
 
+def compare_kernels(device: str, rounds: int) -> Iterator[dict[str, Any]]:
+    """Yields the largest difference of a layer with torch's kernels of a step from one without, and both times."""
+    for case in (c for c in CASES if c.name in ("tiny", "gru")):
+        layer, x = case.layer().to(device), case.padded().to(device).requires_grad_()
+        run = TASKS["training"](layer_output := Output(layer), x.detach())
+        results, seconds = [], []
+        for has_kernels in (_kernels.has_operations, lambda _: False):
+            with patch.object(_kernels, "has_operations", has_kernels), precision_context("float32", device):
+                y = layer_output(x)
+                grads = torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])
+                results.append([y.detach(), *grads])
+                seconds.append(round(median(seconds_of_calls(run, rounds, device)), 7))
+        errors = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(*results, strict=True)]
+        row = {"title": case.title, "has_kernels": _kernels.has_operations(torch.device(device).type)}
+        yield row | {"output_error": errors[0], "gradient_error": max(errors[1:]), "seconds": seconds}
+
+
 def time_tasks(device: str, quick: bool) -> Iterator[dict[str, Any]]:
     """Yields the time of a warm run of complete tasks, in seconds."""
     edge = 128 if quick else 1024
@@ -225,7 +245,8 @@ def main(device: str, rounds: int, tests: bool, quick: bool, out: Path) -> None:
         torch.set_num_threads(1)  # so that the processor time is that of the work
     report: dict[str, Any] = {"machine": describe_device(device), "rounds": 2 if quick else rounds}
     report["tests"] = run_tests(device) if tests and not quick else None
-    report["layers"], report["tasks"] = [], []
+    report["kernels"], report["layers"], report["tasks"] = [], [], []
+    keep(compare_kernels(device, report["rounds"]), report, "kernels", out)
     modes = MODES if device == "cuda" else MODES[:1] if quick else MODES[:2]
     precisions = [p for p in PRECISIONS if p != "tf32" or device == "cuda"]
     for case in CASES:
