@@ -129,7 +129,7 @@ def built(draw: st.DrawFn, cls: type, by_layer: bool = False) -> ConvRNNBase:
         stride=draw(per_axis) if padding_mode == "zeros" else 1,
         dilation=draw(per_axis),
         groups=groups,
-        hidden_kernel_size=None if cls.is_linear else draw(st.none() | kernels),
+        **({} if cls.is_linear else {"hidden_kernel_size": draw(st.none() | kernels)}),
         padding_mode=padding_mode,
         dtype=torch.float64,
         **{option: draw(st.sampled_from(values)) for option, values in cls.options.items()},
