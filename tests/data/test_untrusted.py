@@ -45,6 +45,18 @@ def test_sparse_stores_are_read(shard, tmp_path):
     np.testing.assert_array_equal(frames.read(2, 5)[:, 0], expected)
 
 
+def test_a_store_that_claims_gigabytes_in_a_chunk_is_opened_without_them(tmp_path):
+    zarr = pytest.importorskip("zarr", reason="the extra zarr")
+    group, names = zarr.open_group(tmp_path / "a.zarr", mode="w"), ("step", "y", "x")
+    shape = (4, 2**17, 2**17)
+    group.create_array("rate", shape=shape, chunks=shape, dtype="f4", fill_value=0, dimension_names=names)
+    times = group.create_array("valid_time", shape=(4,), dtype="i8", dimension_names=names[:1])  # an auxiliary one
+    times[:], times.attrs["units"] = np.arange(4), "hours since 2020-01-01"
+    group["rate"].attrs["coordinates"] = "valid_time"
+    frames = open_frames(tmp_path / "a.zarr", ReadOptions(variable="rate"))
+    assert (len(frames), frames.size, frames.step) == (4, shape[1:], 60.0)
+
+
 # ---- HDF5 ----------------------------------------------------------------------------------------------------------
 def hdf5(path, write=lambda file: None, **options):
     with h5py.File(path, "w") as file:
