@@ -63,7 +63,7 @@ def score_baselines(train: Labelled, test: Labelled) -> dict[str, float]:
     """
     linear, scaling, pipeline = (need(f"sklearn.{n}", "data") for n in ("linear_model", "preprocessing", "pipeline"))
     torch.manual_seed(0)
-    parts = [(pool_frames(x), order_frames(x), x.labels.numpy()) for x in (train, test)]
+    parts: list[Any] = [(pool_frames(x), order_frames(x), x.labels.numpy()) for x in (train, test)]
 
     def regression() -> Any:
         return pipeline.make_pipeline(scaling.StandardScaler(), linear.LogisticRegression(max_iter=100))

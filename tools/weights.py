@@ -191,7 +191,7 @@ def openstl_errors(model: Any, sequences: Iterable[Tensor]) -> list[float]:
         error = forecast - truth
         sums = [e.sum((-3, -2, -1)).mean().item() for e in (error.square(), error.abs())]
         rows.append([*sums, openstl_similarity(forecast, truth)])
-    return np.mean(rows, axis=0).tolist()  # type: ignore[no-any-return]
+    return np.mean(rows, axis=0).tolist()
 
 
 def load_draws(path: Path, count: int) -> list[Iterable[Tensor]]:
@@ -200,7 +200,7 @@ def load_draws(path: Path, count: int) -> list[Iterable[Tensor]]:
         array = np.load(path, mmap_mode="r")[:, :count]
         return [[torch.from_numpy(array[:, i, None].copy()) / 255 for i in range(array.shape[1])]]
     images = read_idx(find_idx(path, MNIST_FILES["test"], MovingMNIST.hint))
-    draws = [MovingDigits(images, seed=seed) for seed in SEEDS]
+    draws: list[Any] = [MovingDigits(images, seed=seed) for seed in SEEDS]
     return [[draw[i].frames for i in range(min(count, len(draw)))] for draw in draws]
 
 
