@@ -19,6 +19,7 @@ def make_clips(count, seed):
     return Labelled(clips, labels, ("up", "down"), ("",) * count)
 
 
+@pytest.mark.slow  # aeon compiles MiniRocket
 @pytest.mark.filterwarnings("ignore")  # of aeon's packages
 def test_only_baselines_that_read_the_order_tell_a_ramp_from_its_reverse():
     scores = score_baselines(make_clips(60, 0), make_clips(60, 1))
