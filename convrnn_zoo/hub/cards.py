@@ -290,27 +290,33 @@ def _describe_network(architecture: str, args: Mapping[str, Any], parameters: in
 
 
 def _results(metrics: Sequence[Metric], horizon: int | None = None) -> list[str]:
-    """Returns a heading, the dataset, and a table with one row per metric and one column per method."""
+    """Returns a heading, the dataset, and a table for each set of baselines: a row per metric, a column per method."""
     if not metrics:
         return ["## Evaluation", "Not measured."]
     data = list(dict.fromkeys(f"{m.dataset}, {m.split}" for m in metrics))
-    others = list(dict.fromkeys(b for m in metrics for b in m.baselines))
-    runs = any(m.mean is not None and m.runs > 1 for m in metrics)
-    measured_value = "these weights (95 % interval)" if any(m.interval for m in metrics) else "these weights"
-    header = ["", measured_value, *others, *(["mean ± standard deviation"] if runs else [])]
-    rows = []
-    for m in metrics:
-        summed = "" if m.summed is None else f" per pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
-        measured_on = f" ({m.dataset}, {m.split})" if len(data) > 1 else ""
-        note = f": {m.note}" if m.note and not m.baselines else ""
-        compared = [f"{m.baselines[b]:.4g}" if b in m.baselines else "–" for b in others]
-        spread = ["" if m.mean is None or m.runs < 2 else f"{m.mean:.4g} ± {m.std:.4g} ({m.runs} runs)"] if runs else []
-        interval = "" if m.interval is None else " ({:g} to {:g})".format(*m.interval)
-        value = f"{m.value:.4g} {m.unit}".rstrip() + interval
-        row = [f"{m.name}{summed}{measured_on}{note}", value, *compared, *spread]
-        rows.append([cell.replace("|", "\\|") for cell in row])
-    table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+    tables = []
+    for others in dict.fromkeys(tuple(m.baselines) for m in metrics):
+        compared = [m for m in metrics if tuple(m.baselines) == others]
+        has_runs = any(m.mean is not None and m.runs > 1 for m in compared)
+        measured_value = "these weights (95 % interval)" if any(m.interval for m in compared) else "these weights"
+        header = ["", measured_value, *others, *(["mean ± standard deviation"] if has_runs else [])]
+        rows = [_result(m, len(data) > 1, has_runs) for m in compared]
+        tables.append(
+            "\n".join("|" + "|".join(row) + "|" for row in ([f" {h} " for h in header], ["---"] * len(header), *rows))
+        )
     measured = f"Measured on {data[0]}" if len(data) == 1 else "Measured"
     by_range = any(m.name.endswith(" min") for m in metrics)  # of lead times
     over = f", mean over {horizon} forecast frames" if horizon and not by_range else ""
-    return ["## Evaluation", f"{measured}{over}.", table]
+    return ["## Evaluation", f"{measured}{over}.", *tables]
+
+
+def _result(m: Metric, is_split_named: bool, has_runs: bool) -> list[str]:
+    """Returns the cells of a metric: its name, its value, those of its baselines, and the spread over runs."""
+    summed = "" if m.summed is None else f" per pixel (summed over {m.summed_over:,} pixels: {m.summed:.4g})"
+    measured_on = f" ({m.dataset}, {m.split})" if is_split_named else ""
+    note = f": {m.note}" if m.note and not m.baselines else ""
+    spread = ["" if m.mean is None or m.runs < 2 else f"{m.mean:.4g} ± {m.std:.4g} ({m.runs} runs)"] if has_runs else []
+    interval = "" if m.interval is None else " ({:g} to {:g})".format(*m.interval)
+    value = f"{m.value:.4g} {m.unit}".rstrip() + interval
+    cells = [f"{m.name}{summed}{measured_on}{note}", value, *(f"{b:.4g}" for b in m.baselines.values()), *spread]
+    return [f" {cell} ".replace("|", "\\|") for cell in cells]

@@ -217,7 +217,6 @@ def test_rejects_names_without_weights():
     bare = next(n for n in convrnn_zoo.list_models() if not convrnn_zoo.list_models(f"{n}.*", pretrained=True))
     with pytest.raises(convrnn_zoo.WeightsError, match=f"^{bare} ") as caught:
         convrnn_zoo.create_model(bare, pretrained=True)
-    assert all(w in str(caught.value) for w in convrnn_zoo.WEIGHTS)
     with pytest.raises(convrnn_zoo.WeightsError, match=f"{bare} .*'nothing'") as caught:
         convrnn_zoo.create_model(f"{bare}.nothing", pretrained=True)
     assert isinstance(caught.value, RuntimeError)
