@@ -8,7 +8,6 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 from zarr.storage import MemoryStore
 
 import convrnn_zoo
@@ -72,7 +71,7 @@ def test_commands_take_addresses(bucket, tmp_path, monkeypatch):
         np.testing.assert_array_equal(xr.open_zarr(f"{bucket}/one.zarr", decode_timedelta=True)["rain"], local["rain"])
     assert "is read and would be" in run_command("archive", "run", f"{bucket}/a.zarr", "-o", f"{bucket}/a.zarr", code=1)
     assert "s3://" in run_command("archive", "run", f"{bucket}/a.zarr", "-o", "s4://bucket/o.zarr", code=2)
-    assert "local path" in run_command("info", "run", "-o", "memory://a.json", code=2) or True
+    assert "local path" in run_command("train", "rain", "-o", "memory://run", code=2)
     assert {p.name for p in tmp_path.iterdir()} == {"run", "one.nc"}
 
 
@@ -167,6 +166,7 @@ def test_a_run_stops_if_a_later_one_writes_its_store(monkeypatch):
         forecast_archive(network(), rain(), store, horizon=2, **OPTIONS)
 
 
+@pytest.mark.filterwarnings("ignore")  # threads share the filters that each run sets and restores
 def test_two_runs_at_once_end_with_one_store():
     expected, store, errors, model = MemoryStore(), MemoryStore(), [], network()
 
@@ -213,4 +213,3 @@ def test_addresses_are_shown_without_credentials():
         place = find_place(address)
         assert "password" not in f"{place} {place!r} {place.name}"
         assert isinstance(place, Store)
-    assert zarr.__version__
