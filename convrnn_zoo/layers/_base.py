@@ -14,7 +14,7 @@ from .. import _checks as check
 from .._hints import some, warn
 from . import _states
 from ._conv import Geometry, check_map, compiled_conv, same_conv
-from ._fused import run_layer
+from ._fused import find_path, run_layer
 from ._in_place import InPlaceStep
 from ._run import DirectionWeights, Loop, Maps, reference_step
 from ._states import LayerStates
@@ -637,6 +637,19 @@ class ConvRNNBase(Equations):
                 collect(output)
         finals = _states.reorder(finals, None if packed is None else packed.unsorted_indices)
         return output, finals if isinstance(hx, LayerStates) else _states.stack(self, finals, unbatched)
+
+    def describe_path(self, input: Tensor) -> str:
+        """Returns how the layer computes a tensor: by torch's ``"kernels"``, ``"in place"``, or as the ``"reference"``.
+
+        Example:
+            >>> from convrnn_zoo import Conv2dLSTM
+            >>> x = torch.randn(4, 1, 3, 8, 8)
+            >>> Conv2dLSTM(3, 2, 3).describe_path(x), Conv2dLSTM(3, 2, 3, zoneout=0.1).describe_path(x)
+            ('in place', 'reference')
+        """
+        weights = [self._weights(suffix, self.widths[0]) for _, suffix in self._suffixes()[: self.num_directions]]
+        path = find_path(self, input, weights)
+        return "reference" if path is None else path.title
 
     def forward_layers(
         self, input: Tensor | PackedSequence, hx: Any = None, depth: int | None = None, mask: Tensor | None = None

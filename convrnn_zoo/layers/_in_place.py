@@ -214,6 +214,8 @@ class Direction:
     backward pass of a checkpointed layer, which recomputes the output. `keep` is true if :meth:`backward` follows.
     """
 
+    title = "in place"
+
     def __init__(
         self, spec: RunSpec, xs: Tensor, state: Maps, w: DirectionWeights, y: Tensor | None, reverse: bool, keep: bool
     ) -> None:

@@ -88,6 +88,7 @@ def to_rows(maps: Tensor) -> Tensor:
 class KernelDirection(Direction):
     """One direction of a layer by a :class:`CellKernel`, with the interface of :class:`Direction`."""
 
+    title = "kernels"
     num_saved_parts = 1  # the workspace
 
     def make_convs(self, w: DirectionWeights, make: Callable[..., FusedConv]) -> list[FusedConv]:

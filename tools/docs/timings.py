@@ -201,7 +201,17 @@ def devices(page: str) -> str:
             {"task": row["title"], "seconds": _seconds(row, 1), "MiB": _number(row, "peak_bytes", 2**-20)}
             for row in r["tasks"]
         ]
-        tables = map(_without_empty, filter(None, (_layer_times(r["layers"]), tasks)))
+        kernels = [
+            {
+                "torch's kernels of a step": row["title"],
+                "largest difference": f"{row['output_error']:.1e}",
+                "of gradients": f"{row['gradient_error']:.1e}",
+                "training, ms with and without": " and ".join(f"{1000 * s:.3g}" for s in row["seconds"]),
+            }
+            for row in r.get("kernels", ())
+            if row["has_kernels"]
+        ]
+        tables = map(_without_empty, filter(None, (_layer_times(r["layers"]), tasks, kernels)))
         parts += [f"<details markdown>\n<summary>{m['name']}</summary>", caption, *tables, "</details>"]
     return "\n\n".join(parts)
 
