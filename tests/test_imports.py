@@ -73,7 +73,7 @@ PRIVATE = re.compile(r"torch\._|torch\.fx|make_fx|_inductor|_functorch|_dynamo|\
 
 
 def test_private_parts_of_torch_are_in_five_places():
-    """Weights in oneDNN's order, kernels of a step, whether a transform runs, the loop of an export, limits of its sizes."""
+    """Weights in oneDNN's order, kernels of a step, transforms, the loop of an export, and limits of its sizes."""
     files = {
         str(f.relative_to(PACKAGE)) for f in PACKAGE.rglob("*.py") if PRIVATE.search(f.read_text(encoding="utf-8"))
     }

@@ -201,7 +201,7 @@ def load_draws(path: Path, count: int) -> list[Iterable[Tensor]]:
         return [[torch.from_numpy(array[:, i, None].copy()) / 255 for i in range(array.shape[1])]]
     images = read_idx(find_idx(path, MNIST_FILES["test"], MovingMNIST.hint))
     draws: list[Any] = [MovingDigits(images, seed=seed) for seed in SEEDS]
-    return [[draw[i].frames for i in range(min(count, len(draw)))] for draw in draws]
+    return [[draw[i] for i in range(min(count, len(draw)))] for draw in draws]
 
 
 def compare_openstl(name: str, errors: list[list[float]], published: list[str]) -> str:

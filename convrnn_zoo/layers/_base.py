@@ -195,7 +195,8 @@ class Equations(nn.Module):
     # ---- construction ------------------------------------------------------------------------------------------
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Before Python lists missing arguments, which does not help a caller who uses the names of torch.nn.RNN.
-        cls._check_accepted(kwargs, cls.__signature__.parameters)  # type: ignore[attr-defined]
+        # The constructor explains why layers without a state kernel do not support its size.
+        cls._check_accepted(kwargs, {*cls.__signature__.parameters, "hidden_kernel_size"})  # type: ignore[attr-defined]
         return super().__new__(cls)
 
     def __init__(
