@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from ..values.preprocessing import Encoding, Preprocessing, Variable
 from ..values.steps import mean_minutes
 from ..values.units import is_rain
 from .baselines import Baseline, choose_baselines
-from .metrics import BrierScores, Occurrences, ProbabilityScores, find_metric, find_value_ranges, finite, frame_scores
+from .metrics import Occurrences, ProbabilityScores, find_metric, find_value_ranges, finite, frame_scores
 
 Scores = dict[str, dict[str, list[float]]]
 """Values at every lead time by method, such as ``"forecast"``, and by metric."""
@@ -204,8 +204,7 @@ class TargetScores:
 
     A named target in mm/h has the usual thresholds of rain if `thresholds` is empty. `value_range` is that of SSIM and
     PSNR. `members` describes the ensemble, if there is one: its members are random, or quantiles at each pixel.
-    `metrics` are further ones of :data:`~convrnn_zoo.verify.METRICS`. `levels` are the thresholds of probabilities that
-    are forecast themselves.
+    `metrics` are further ones of :data:`~convrnn_zoo.verify.METRICS`.
     """
 
     def __init__(
@@ -217,7 +216,6 @@ class TargetScores:
         horizon: int,
         members: Literal["random", "quantiles"] | None,
         metrics: Sequence[str] = (),
-        levels: Sequence[float] = (),
     ) -> None:
         self.name = target.name if isinstance(target, Variable) else ""
         self.unit = "" if target.unit == "1" else target.unit  # of dimensionless values
@@ -227,20 +225,10 @@ class TargetScores:
         self.by_frame: list[dict[str, Tensor]] = []
         self.occurrences = {t: Occurrences(t, horizon) for t in thresholds}
         self.probable = ProbabilityScores(thresholds, horizon, members == "quantiles") if members else None
-        self.brier = BrierScores(levels, horizon)
 
-    def add(self, forecast: Tensor, truth: Tensor, members: Tensor, probabilities: Iterable[Tensor] = ()) -> None:
-        """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, with the channels of all targets.
-
-        `probabilities` ``(K, N, T, C, H, W)`` are of the `levels`. If only these are forecast, M is 0, and the frames
-        of the forecast are not read.
-        """
-        count = len(members) if self.probable and not self.probable.are_quantiles else 0
+    def add(self, forecast: Tensor, truth: Tensor, members: Tensor) -> None:
+        """Adds frames ``(N, T, C, H, W)`` and members ``(M, N, T, C, H, W)``, with the channels of all targets."""
         forecast, truth = forecast[:, :, self.channels], truth[:, :, self.channels]
-        for level, probability in zip(self.brier.sums, probabilities, strict=True):
-            self.brier.add(level, probability[:, :, self.channels], truth, count)
-        if not len(members):
-            return
         self.by_frame.append(frame_scores(forecast, truth, self.value_range, self.metrics))
         for counter in self.occurrences.values():
             counter.add(forecast, truth)
@@ -251,7 +239,6 @@ class TargetScores:
         """Returns each score by lead time."""
         names = self.by_frame[0] if self.by_frame else ()
         scores = {
-            **self.brier.scores(self.unit),
             **{k: torch.cat([s[k] for s in self.by_frame]).double().nanmean(0).tolist() for k in names},
             **{
                 f"{k} {threshold:g} {self.unit}".rstrip(): values
