@@ -23,7 +23,6 @@ from ... import _checks as check
 from ..._extras import need, progress_bar
 from ..._stores import Place, Store, find_place, open_zarr_store
 from ...models import Forecaster, from_pretrained
-from ...models.base.forecasting import log_once
 from ...models.base.model import evaluating
 from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.forecast import OUTSIDE
@@ -44,6 +43,7 @@ from .store import (
     write_region,
 )
 
+logger = logging.getLogger("convrnn_zoo")
 SAMPLE = 8
 """Number of finished issue times whose inputs a later run compares with the archive."""
 
@@ -176,7 +176,7 @@ class ArchiveRun(ForecastRun):
             fix=self.options.describe_fix(self.model),
         )
         if self.pixels:
-            log_once(logging.INFO if self.is_sized else logging.WARNING, self.pixels)
+            logger.log(logging.INFO if self.is_sized else logging.WARNING, self.pixels)
         self.batch = batch_size or choose_batch(self.template)
 
     @property

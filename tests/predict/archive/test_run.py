@@ -47,8 +47,9 @@ def test_the_command_states_the_size_of_the_pixels(has_size, tmp_path):
     data.to_zarr(tmp_path / "archive.zarr", consolidated=False)
     convrnn_zoo.save_pretrained(nowcast(), tmp_path / "run")
     command = ["archive", tmp_path / "run", tmp_path / "archive.zarr", "--period", "2020-02-01T00:30,", "--every", "1h"]
-    text = run(*command, "-o", tmp_path / "f.zarr")
-    assert re.search(r"pixels of [\d.]+ km" + ("(?! are)" if has_size else " are assumed"), text)
+    for name in ("f.zarr", "g.zarr"):  # each run states it, also in one process
+        text = run(*command, "-o", tmp_path / name)
+        assert re.search(r"pixels of [\d.]+ km" + ("(?! are)" if has_size else " are assumed"), text)
 
 
 @pytest.mark.parametrize("case", CASES)
