@@ -1,8 +1,9 @@
-"""Further accuracies of the weights for RadHAR: of recordings, of days without training data, and of linear models.
+"""Data, and further accuracies, of the weights for RadHAR: of recordings, of unseen days, and of linear models.
 
-``python -m references.radhar --data DIR -o run --weights-dir weights`` trains the recipe ``radhar`` as ``convrnn-zoo
-train`` does. It also trains a network on the recordings of each of the two days, and tests it on the other day. The
-metadata receive these accuracies for windows and for recordings, next to those of linear models of the same maps.
+``python -m references.radhar write DIR radhar`` writes the windows of a checkout of RadHAR for ``convrnn-zoo train
+radhar --data radhar``. ``python -m references.radhar measure DIR -o run --weights-dir weights`` writes and trains both.
+It also trains a network on the recordings of each of the two days, and tests it on the other day. The metadata receive
+these accuracies for windows and for recordings, next to those of linear models of the same maps.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy
 import torch
 from torch import Tensor
 
@@ -18,15 +20,12 @@ from convrnn_zoo import Metric, from_pretrained
 from convrnn_zoo._extras import need
 from convrnn_zoo.cli._options import output_directory
 from convrnn_zoo.data import Labelled
-from convrnn_zoo.data.datasets.radhar import DAYS
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.classifier import accuracy_interval, compute_logits, load_labelled, percent
 
 from .classifiers import train_model, weights_option
-
-PASSES = 5
-"""Random windows of each two seconds of training on which a linear model is fitted."""
+from .radhar_windows import DAYS, load_windows
 
 
 def classify_recordings(logits: Tensor, data: Labelled) -> tuple[Tensor, Tensor]:
@@ -48,17 +47,15 @@ def fit_linear(train: Labelled, test: Labelled) -> Tensor:
     linear = need("sklearn.linear_model", "data")
     scaler = need("sklearn.preprocessing", "data").StandardScaler()
 
-    def describe(data: Labelled, passes: int) -> Any:
-        maps = [x for _ in range(passes) for x in data.sequences]
-        return torch.stack([torch.cat([x.mean(0).flatten(), x.std(0).flatten()]) for x in maps]).numpy()
+    def describe(data: Labelled) -> Any:
+        return torch.stack([torch.cat([x.mean(0).flatten(), x.std(0).flatten()]) for x in data.sequences]).numpy()
 
-    torch.manual_seed(0)
-    values = scaler.fit_transform(describe(train, PASSES))
-    model = linear.LogisticRegression(C=0.003, max_iter=500).fit(values, train.labels.repeat(PASSES).numpy())
-    return torch.from_numpy(model.predict_log_proba(scaler.transform(describe(test, 1))))
+    model = linear.LogisticRegression(C=0.003, max_iter=500)
+    model.fit(scaler.fit_transform(describe(train)), train.labels.numpy())
+    return torch.from_numpy(model.predict_log_proba(scaler.transform(describe(test))))
 
 
-def to_metrics(name: str, model: Tensor, linear: Tensor, test: Labelled, dataset: Any) -> list[Metric]:
+def to_metrics(name: str, model: Tensor, linear: Tensor, test: Labelled, split: str) -> list[Metric]:
     """Returns the accuracies of windows and recordings for the logits of a network and of a linear model."""
     metrics = []
     baselines = measure(linear, test)
@@ -69,8 +66,9 @@ def to_metrics(name: str, model: Tensor, linear: Tensor, test: Labelled, dataset
             "baselines": {"linear model": percent(baselines[unit].float().mean().item())},
             "interval": accuracy_interval(fraction, count) if unit == "recordings" else None,
         }
-        split = f"{dataset.split_words}, {count} {unit}"
-        metrics.append(Metric(f"accuracy, {unit}{name}", percent(fraction), dataset.title, split, **fields))
+        metrics.append(
+            Metric(f"accuracy, {unit}{name}", percent(fraction), "RadHAR", f"{split}, {count} {unit}", **fields)
+        )
     return metrics
 
 
@@ -90,28 +88,52 @@ def average(metrics: list[Metric], name: str) -> Metric:
     )
 
 
-@click.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Directory of the repository of RadHAR.")
+def write_windows(data: Path, folder: Path, test: str) -> None:
+    """Writes the windows of a checkout to two files in a folder; `test` selects those of the test part."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    for name, windows in zip(("train", "test"), load_windows(data, test), strict=True):
+        numpy.savez_compressed(folder / f"{name}.npz", **windows._asdict())
+        click.echo(f"{folder / name}.npz: {len(windows.labels):,} windows of {len(set(windows.groups))} recordings")
+
+
+@click.group()
+def main() -> None:
+    """Data of the recipe `radhar`, and accuracies of its weights."""
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--test", type=click.Choice(["official", *DAYS]), default="official", help="Recordings of the test part.")
+def write(data: Path, folder: Path, test: str) -> None:
+    """Write the windows of DATA, the directory of the repository of RadHAR, to train.npz and test.npz in FOLDER."""
+    write_windows(data, folder, test)
+
+
+@main.command("measure")
+@click.argument("data", type=click.Path(path_type=Path))
 @output_directory("Directory of the runs.", required=True)
 @weights_option
-def main(data: Path, output: Path, into: Path) -> None:
+def measure_all(data: Path, output: Path, into: Path) -> None:
     """Train the recipe radhar, measure further accuracies, and write the weights with all metrics."""
+    recipe: Any = Recipe.read("radhar")
     days = []
     for day in DAYS:
-        recipe: Any = Recipe.read("radhar", [f"data.test='{day}'"])
-        parts = load_labelled(recipe, data)
-        model = train_model(recipe, recipe.seed, parts, name=day, checkpoint=output / f"{day}.ckpt".replace(" ", "-"))
-        days.append(
-            to_metrics(f", {day} unseen", compute_logits(model, parts[1]), fit_linear(*parts), parts[1], recipe.data)
-        )
+        write_windows(data, folder := output / day.replace(" ", "-"), day)
+        parts = load_labelled(recipe, folder)
+        model = train_model(recipe, recipe.seed, parts, name=day, checkpoint=folder / "seed0.ckpt")
+        split, logits = f"recordings of {day}, windows of 2 s", compute_logits(model, parts[1])
+        days.append(to_metrics(f", {day} unseen", logits, fit_linear(*parts), parts[1], split))
         print(*days[-1], sep="\n", flush=True)
-    recipe = Recipe.read("radhar")
-    metadata: Any = train(recipe, data=data, out=output, into=into)
-    parts = load_labelled(recipe, data)
+    write_windows(data, folder := output / "official", "official")
+    metadata: Any = train(recipe, data=folder, out=output, into=into)
+    parts = load_labelled(recipe, folder)
     logits = compute_logits(from_pretrained(str(into / f"{metadata.name}.json")), parts[1])
-    windows, recordings = to_metrics("", logits, fit_linear(*parts), parts[1], recipe.data)
+    split = "official test split, windows of 2 s"
+    windows, recordings = to_metrics("", logits, fit_linear(*parts), parts[1], split)
     first = metadata.metrics[0]
-    first = dataclasses.replace(first, interval=None, baselines={**first.baselines, **windows.baselines})
+    first = dataclasses.replace(first, interval=None, baselines={**first.baselines, **windows.baselines}, split=split)
     names = ("accuracy, unseen days", "accuracy, recordings of unseen days")
     means = [average([day[i] for day in days], name) for i, name in enumerate(names)]
     metrics = (first, recordings, *means, *days[0], *days[1])

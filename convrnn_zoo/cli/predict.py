@@ -55,7 +55,6 @@ def predict(
     or all sequences in the arrays `x` (N, T, C, ...) and `lengths` (N). A .csv file holds one sequence, a line per
     step, and a .ts file of aeon holds several. Sequences may differ in length. Weights for sound read .wav, .flac, .ogg
     and .mp3 files and resample them. Weights for video clips read videos, GIFs, folders of images and .npy files.
-    Weights for radar points read the .txt files of the radar, and classify each two seconds.
     `convrnn-zoo spot` finds words in long sounds.
 
     A folder of such files is read file by file.

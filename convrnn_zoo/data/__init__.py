@@ -21,7 +21,6 @@ from .datasets.frame_sequences import (
 )
 from .datasets.labelled_sequences import Labelled, LabelledDataset, LabelledSequences
 from .datasets.moving_mnist import DigitMotion, MovingFashionMNIST, MovingMNIST
-from .datasets.radhar import RadHAR
 from .datasets.rain import RainComposites
 from .datasets.speech import FSDD, JapaneseVowels
 from .datasets.splits import RecipeDataset
@@ -46,7 +45,6 @@ LABELLED_DATASETS: dict[str, type[LabelledDataset]] = {
     "fsdd": FSDD,
     "japanese_vowels": JapaneseVowels,
     "digit_motion": DigitMotion,
-    "radhar": RadHAR,
 }
 """Datasets of labelled sequences by the `kind` of a recipe's table `[data]`."""
 
@@ -89,7 +87,7 @@ def read_dataset(table: Mapping[str, Any], datasets: Mapping[str, type[Any]] | N
 __all__ = [
     "FRAME_DATASETS", "LABELLED_DATASETS", "ArrayFrames", "CroppedSequences", "CustomSequences",
     "DataVariable", "FrameDataset", "FrameFiles", "FrameSequences", "Frames", "Labelled",
-    "LabelledDataset", "LabelledSequences", "MiniCube", "RadHAR", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
+    "LabelledDataset", "LabelledSequences", "MiniCube", "ReadOptions", "VideoFolder", "VideoFrames", "Window",
     "labelled_frames", "open_frames", "read_dataset", "read_minicube", "read_sound",
     "split_at_gaps", "split_channels", "split_in_time", "to_table", "voxel_grid",
 ]  # fmt: skip

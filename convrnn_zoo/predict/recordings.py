@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._atomic import check_suffix
-from ..data import RadHAR, VideoFolder, read_sound
+from ..data import VideoFolder, read_sound
 from ..data.readers import FileError, list_files, sequences
 from ..data.readers.sequences import AUDIO, RECORDING_SUFFIXES, Recording
 from ..models import Spot, Spotter, Stream, VideoModel, ZooModel
@@ -48,9 +48,6 @@ def read_recordings(model: ZooModel, files: Sequence[Path]) -> Iterator[list[Rec
         for file in files:
             for clip in dataset.list_clips(file):
                 yield [Recording(str(clip), "", dataset.read(clip))]
-        return
-    if isinstance(dataset, RadHAR):
-        yield from (dataset.read(recording) for file in files for recording in dataset.list_recordings(file))
         return
     inside = [f for file in files for f in (list_files(file, RECORDING_SUFFIXES) if file.is_dir() else [file])]
     if not inside:

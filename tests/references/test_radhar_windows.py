@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from convrnn_zoo.data import RadHAR
-from convrnn_zoo.data.datasets.radhar import (
+import convrnn_zoo
+from convrnn_zoo.recipes import Recipe
+from convrnn_zoo.train import train
+from references.radhar import main
+from references.radhar_windows import (
     ACTIVITIES,
     COLUMNS,
     HALF,
@@ -19,10 +22,9 @@ from convrnn_zoo.data.datasets.radhar import (
     VIEWS,
     center,
     draw_maps,
+    load_windows,
     read_points,
 )
-from convrnn_zoo.recipes import Recipe
-from convrnn_zoo.train import train
 from tests.helpers.command_line import run
 
 BLOCK = """header:
@@ -127,66 +129,44 @@ def test_the_place_of_a_person_does_not_change_the_maps(directory):
 
 
 def test_test_windows_are_parts_of_the_recording(directory):
-    data = RadHAR().load(directory, "test")
-    assert data.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert data.groups[::2] == tuple(f"Test/{name}/{name}_1.txt" for name in ACTIVITIES)
-    read = RadHAR().read(directory / "Data" / data.groups[0])
-    assert [r.key for r in read] == ["0-2 s", "2-4 s"]
-    assert all(torch.equal(r.values, x) for r, x in zip(read, data.sequences[:2], strict=True))
-    assert all(x.shape == (STEPS, 12, ROWS, COLUMNS) for x in data.sequences)
-    count = np.expm1(data.sequences[0][:, :3].numpy()).sum((2, 3)).sum(0)
+    test = load_windows(directory, draws=1)[1]
+    assert test.labels.tolist() == [name for name in ACTIVITIES for _ in range(2)]
+    assert test.groups[::2].tolist() == [f"Test/{name}/{name}_1.txt" for name in ACTIVITIES]
+    assert test.x.shape == (2 * len(ACTIVITIES), STEPS, 12, ROWS, COLUMNS)
+    count = np.expm1(test.x[0, :, :3]).sum((2, 3)).sum(0)
     assert count[0] == pytest.approx(5 * STEPS * STRIDE, abs=10)  # almost all points are inside the maps
 
 
 def test_training_windows_are_random_and_have_the_seed_of_torch(directory):
-    data = RadHAR().load(directory, "train")
     windows = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        windows.append(data.sequences[0])
-    assert torch.equal(windows[0], windows[1])
-    assert not torch.equal(windows[0], windows[2])
-    assert windows[0].shape == (STEPS, 12, ROWS, COLUMNS)
+        windows.append(load_windows(directory, draws=3)[0].x)
+    assert (windows[0] == windows[1]).all()
+    assert (windows[0] != windows[2]).any()
+    assert windows[0].shape == (3 * 2 * len(ACTIVITIES), STEPS, 12, ROWS, COLUMNS)
 
 
 def test_a_day_is_tested_and_the_other_one_trained_on(directory):
     for test, parts in (("official", "Train Test"), ("30 June", "Train Test"), ("28 June", "Test Train")):
-        loaded = [RadHAR(test=test).load(directory / "Data", split).groups for split in ("train", "test")]
+        loaded = [part.groups for part in load_windows(directory / "Data", test, draws=1)]
         assert [{name.split("/")[0] for name in groups} for groups in loaded] == [{p} for p in parts.split()]
-    with pytest.raises(ValueError, match="28 June"):
-        RadHAR(test="29 June")
-
-
-def test_validation_takes_recordings_from_training(directory):
-    for name in ACTIVITIES:
-        write_points(directory / "Data" / "Train" / name / "other.txt", person(130, 9))
-    train, validation = (RadHAR(validation=0.5).load(directory, split) for split in ("train", "validation"))
-    assert len(train.labels) == len(validation.labels) == 2 * len(ACTIVITIES)
-    assert not {*train.groups} & {*validation.groups}
-    assert torch.equal(validation.sequences[3], validation.sequences[3])
 
 
 def test_data_that_are_not_there_are_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="git clone"):
-        RadHAR().load(None, "train")
     with pytest.raises(FileNotFoundError, match="boxing"):
-        RadHAR().load(tmp_path, "test")
-    with pytest.raises(ValueError, match="txt"):
-        RadHAR().list_recordings(tmp_path)
-    write_points(tmp_path / "short.txt", person(59))
-    with pytest.raises(ValueError, match=r"short\.txt.*60.*59"):
-        RadHAR().read(tmp_path / "short.txt")
+        load_windows(tmp_path)
 
 
-def test_trained_weights_classify_text_files(directory, tmp_path):
+def test_weights_that_are_trained_on_the_written_windows_classify_them(directory, tmp_path):
     pytest.importorskip("accelerate", reason="the extra train")
-    fields = ["epochs=1", "model.hidden_channels=2", "batch_size=4"]
-    train(Recipe.read("radhar", fields), data=directory, out=tmp_path / "run", progress=False)
-    rows = json.loads(run("predict", tmp_path / "run", directory / "Data/Test", "--json"))
-    assert [row["file"].rsplit("/", 2)[1] for row in rows] == [name for name in ACTIVITIES for _ in range(2)]
-    assert rows[1]["recording"] == "2-4 s"
-    assert set(rows[0]["probabilities"]) == set(ACTIVITIES.values())
-    scores = json.loads(run("eval", tmp_path / "run", "--data", directory, "--json", "--quiet"))
+    maps = tmp_path / "maps"
+    main(["write", str(directory), str(maps)], standalone_mode=False)
+    fields = ["model.hidden_channels=2", "batch_size=4"]
+    train(Recipe.read("radhar", fields), data=maps, out=tmp_path / "run", progress=False)
+    rows = json.loads(run("predict", tmp_path / "run", maps / "test.npz", "--json"))
+    assert len(rows) == 2 * len(ACTIVITIES)
+    names = convrnn_zoo.create_model("convlstm2d_bi_2layer.radhar_example", pretrained=True).pretrained_cfg
+    assert tuple(rows[0]["probabilities"]) == tuple(names["label_names"])
+    scores = json.loads(run("eval", tmp_path / "run", "--data", maps, "--json", "--quiet"))
     assert "prediction" in json.dumps(scores)
-    text = run("predict", tmp_path / "run", tmp_path / "other.npy", code=1)
-    assert "txt" in text

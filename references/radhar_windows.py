@@ -1,7 +1,10 @@
-"""RadHAR: activities of people in the point clouds of a millimetre-wave radar."""
+"""RadHAR: windows of two seconds of the point clouds of a millimetre-wave radar, as maps that a network reads.
+
+A recording of 20 s shows a person who boxes, does jumping jacks, jumps, squats or walks. Each window has ten maps
+``(12, 8, 6)``. Training windows are at random times, with random changes.
+"""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +13,10 @@ import numpy
 import torch
 from torch import Tensor
 
-from ..._typed import field
-from ...values.log_mel import LogMel
-from ..files import FileError, list_files, reading
-from ..readers.sequences import Recording
-from .labelled_sequences import Labelled, LabelledDataset, LazySequences
-from .splits import resolve_path, select_per_class
+from convrnn_zoo.data.files import FileError, list_files, reading
 
-ACTIVITIES = {"boxing": "boxing", "jack": "jumping jacks", "jump": "jumping", "squats": "squats", "walk": "walking"}
-"""Classes by the names of their folders."""
+ACTIVITIES = ("boxing", "jack", "jump", "squats", "walk")
+"""Names of the classes and of their folders."""
 KEYS = ("point_id", "x", "y", "z", "velocity")
 """Keys of a point that are read, each in a line such as ``x: 1.25``."""
 DAYS = ("28 June", "30 June")
@@ -118,16 +116,13 @@ def draw_maps(steps: Any, points: Any) -> Tensor:
     return torch.from_numpy(numpy.stack(maps, 1).astype("float32"))
 
 
-def window_starts(cloud: PointCloud) -> range:
-    """Returns the first radar frame of each window of a recording."""
-    return range(0, cloud.length - WINDOW + 1, WINDOW)
-
-
-def encode_window(window: tuple[PointCloud, int]) -> Tensor:
-    """Returns the maps ``(10, 12, 8, 6)`` of the window of a recording that begins with a radar frame."""
-    cloud, start = window
-    first, last = numpy.searchsorted(cloud.frames, (start, start + WINDOW))
-    return draw_maps((cloud.frames[first:last] - start) // STRIDE, center(cloud.points[first:last]))
+def encode_windows(cloud: PointCloud) -> list[Tensor]:
+    """Returns the maps ``(10, 12, 8, 6)`` of the successive windows of a recording."""
+    windows = []
+    for start in range(0, cloud.length - WINDOW + 1, WINDOW):
+        first, last = numpy.searchsorted(cloud.frames, (start, start + WINDOW))
+        windows.append(draw_maps((cloud.frames[first:last] - start) // STRIDE, center(cloud.points[first:last])))
+    return windows
 
 
 def draw_window(cloud: PointCloud) -> Tensor:
@@ -158,74 +153,35 @@ def draw_window(cloud: PointCloud) -> Tensor:
     return draw_maps(steps, points)
 
 
-@dataclass(frozen=True)
-class RadHAR(LabelledDataset):
-    """RadHAR: people in front of a millimetre-wave radar, as maps ``(T, 12, 8, 6)`` with 5 steps per second.
+class Windows(NamedTuple):
+    """Windows ``(N, 10, 12, 8, 6)``, their activities, and their recordings, such as ``Test/squats/a.txt``."""
 
-    The recordings of 20 s show boxing, jumping jacks, jumping, squats and walking. The data are windows of two
-    seconds, 10 steps: a window at a random time, with random changes, for each two seconds of training recordings,
-    and all windows of test recordings. The group of a window is its recording.
+    x: Any
+    labels: Any
+    groups: Any
 
-    The same people in the same room, a few minutes apart, are in both parts of the official split. With a day as
-    `test`, the room is arranged differently in training and test.
+
+def load_windows(path: Path, test: str = "official", draws: int = 6) -> tuple[Windows, Windows]:
+    """Returns the training and the test windows of a checkout of RadHAR.
+
+    Args:
+        path: the checkout, or its folder ``Data``.
+        test: recordings of the test part: the ``"official"`` ones, or all of one of the :data:`DAYS`.
+        draws: number of random windows for each two seconds of training recordings.
     """
-
-    title = "RadHAR"
-    task = "sensor classification"
-    url = "https://github.com/nesl/RadHAR"
-    license = "BSD-3-Clause"
-    label_names = tuple(ACTIVITIES.values())
-    test: str = field(
-        "official",
-        choices=("official", *DAYS),
-        description="recordings of the test split: the official ones, or all of a day; the other ones are trained on.",
-    )
-
-    @property
-    def split_words(self) -> str:  # type: ignore[override]
-        """Description of the test split."""
-        return f"{'official test split' if self.test == 'official' else f'recordings of {self.test}'}, windows of 2 s"
-
-    def list_recordings(self, path: Path) -> list[Path]:
-        """Lists the text files at or below a path."""
-        files = list_files(path, [".txt"])
-        if not files:
-            raise FileError(f"{path} contains no recording; expected text files (.txt) of radar points")
-        return files
-
-    def read(self, path: Path) -> list[Recording]:
-        """Reads the windows of a recording; the key of each is its time, such as ``"2-4 s"``.
-
-        Raises:
-            FileNotFoundError: `path` does not exist.
-            ValueError: the file is damaged, or shorter than a window.
-        """
-        cloud = read_points(path)
-        windows = [(f"{2 * i}-{2 * i + 2} s", (cloud, start)) for i, start in enumerate(window_starts(cloud))]
-        if not windows:
-            raise FileError(f"{path}: expected at least {WINDOW} radar frames (2 s), got {cloud.length}")
-        return [Recording(str(path), key, encode_window(item)) for key, item in windows]
-
-    def load(self, path: Path | None, split: str, front_end: LogMel | None = None) -> Labelled:
-        """Reads the text files in the folders ``Train`` and ``Test`` of the repository, or of its folder ``Data``."""
-        path = resolve_path(path, self.title, f"git clone {self.url}")
-        path = path / "Data" if (path / "Data").is_dir() else path
-        parts = ("Train", "Test") if self.test in DAYS else ("Test" if split == "test" else "Train",)
-        folders = {path / part / name: k for part in parts for k, name in enumerate(ACTIVITIES)}
-        files = [(file, label) for folder, label in folders.items() for file in list_files(folder, [".txt"])]
-        clouds = [(file, read_points(file), label) for file, label in files]
-        if self.test in DAYS:
-            clouds = [row for row in clouds if (row[1].day == self.test) == (split == "test")]
-        if self.validation and split != "test":  # no recording is divided
-            held_out = select_per_class([label for *_, label in clouds], self.validation_count)
-            clouds = [row for i, row in enumerate(clouds) if (i in held_out) == (split == "validation")]
-        items, labels, groups = [], [], []
-        for file, cloud, label in clouds:
-            starts = window_starts(cloud)
-            items += [cloud if split == "train" else (cloud, start) for start in starts]
-            labels += [label] * len(starts)
-            groups += [file.relative_to(path).as_posix()] * len(starts)
-        if not items:
-            raise FileNotFoundError(f"{path} contains no recordings for {split}; expected Train/boxing/*.txt and so on")
-        read = draw_window if split == "train" else encode_window
-        return Labelled(LazySequences(items, read), torch.tensor(labels), self.label_names, tuple(groups))
+    path = path / "Data" if (path / "Data").is_dir() else path
+    parts: list[list[tuple[Any, ...]]] = [[], []]
+    for part in ("Train", "Test"):
+        for name in ACTIVITIES:
+            for file in list_files(path / part / name, [".txt"]) if (path / part / name).is_dir() else ():
+                cloud = read_points(file)
+                is_test = cloud.day == test if test in DAYS else part == "Test"
+                windows = encode_windows(cloud)
+                if not is_test:
+                    windows = [draw_window(cloud) for _ in range(draws * len(windows))]
+                group = file.relative_to(path).as_posix()
+                parts[is_test] += [(window.numpy(), name, group) for window in windows]
+    if not all(parts):
+        raise FileNotFoundError(f"{path} lacks recordings; expected Train/boxing/*.txt, Test/boxing/*.txt and so on")
+    train, tested = (Windows(*map(numpy.array, zip(*part, strict=True))) for part in parts)
+    return train, tested
