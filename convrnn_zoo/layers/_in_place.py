@@ -25,7 +25,7 @@ from ._conv import (
     prepare_input_gradient,
 )
 from ._nonlinearities import NONLINEARITIES, half_tanh
-from ._run import GATES_BYTES, DirectionWeights, Maps, RunSpec, fold, sum_bias
+from ._run import GATES_BYTES, DirectionWeights, Maps, RunSpec, fold, join_ended, resize, sum_bias
 
 # Products, and values of the weight, below which one call beats three without the zeros: measured on AMD Zen 5 by
 # ``benchmarks.comparisons joint``.
@@ -260,10 +260,14 @@ class Direction:
         xh = buffers.new(len(state[0]), inputs + self.channels, self.conv_dtype)
         gates = [buffers.new(len(state[0]), part.rows) for conv in convs for part in conv.parts] if self.is_cast else []
         views: dict[Any, Any] = {}  # of the first n rows: x, h, and what each convolution reads, with the convolution
-        first = ts[-1] if self.reverse else ts[0]
-
-        def run_step(t: int, state: Maps) -> Maps:
-            key = n, is_first = sizes[t], t == first
+        if not keep:  # the states except h are overwritten
+            state = (state[0], *[buffers.new(*s.shape[:2]).copy_(s) for s in state[1:]])
+        # As `fold` does, with the step in the loop: its calls count on small maps.
+        steps, initial, ended = ts[::-1] if self.reverse else ts, state, list[Maps]()
+        state = tuple([s[: sizes[steps[0]]] for s in state])
+        for t in steps:
+            key = n, is_first = sizes[t], t == steps[0]
+            state = resize(state, n, initial, ended)
             if key not in views:
                 calls = [(xh[:n, channels], *prepared) for channels, prepared in (at_first if is_first else later)]
                 views[key] = xh[:n, :inputs], xh[:n, inputs:], calls
@@ -288,11 +292,8 @@ class Direction:
             write(parts, state, new)
             if keep:
                 self.saved[t] = tuple(parts) if self.in_place.saves_parts else (), others
-            return new
-
-        if not self.keep:  # the states except h are overwritten
-            state = (state[0], *[buffers.new(*s.shape[:2]).copy_(s) for s in state[1:]])
-        return fold(run_step, ts, state, reverse=self.reverse, sizes=self.spec.sizes(ts))
+            state = new
+        return join_ended(state, ended)
 
     def _split_x(self, gates: Tensor) -> Sequence[Tensor]:
         """Splits contributions of the input into those that are added to one of the state, and the others."""

@@ -135,19 +135,31 @@ def fold(
         for x in reversed(xs) if reverse else xs:
             state = step(x, state)
         return state
-    initial, ended = state, []
-    steps = list(zip(xs, sizes, strict=True))
+    steps, ended = list(zip(xs, sizes, strict=True)), list[Maps]()
     maps: Any = tuple(s[: sizes[-1 if reverse else 0]] for s in state)
     for x, size in reversed(steps) if reverse else steps:
-        running = len(maps[0])
-        if size < running:
-            ended.append(tuple(s[size:] for s in maps))
-            maps = tuple(s[:size] for s in maps)
-        elif size > running:
-            maps = tuple(torch.cat([s, s0[running:size]]) for s, s0 in zip(maps, initial, strict=True))
-        maps = step(x, maps)
+        maps = step(x, resize(maps, size, state, ended))
+    return join_ended(maps, ended)
+
+
+def resize(maps: Any, size: int, initial: Sequence[Any], ended: list[Any]) -> Any:
+    """Returns the states of the `size` sequences of a packed batch that have the next step.
+
+    Those of sequences that have ended move to `ended`; sequences that begin have their `initial` states.
+    """
+    running = len(maps[0])
+    if size < running:
+        ended.append(tuple(s[size:] for s in maps))
+        return tuple(s[:size] for s in maps)
+    if size > running:
+        return tuple(torch.cat([s, s0[running:size]]) for s, s0 in zip(maps, initial, strict=True))
+    return maps
+
+
+def join_ended(maps: Any, ended: Sequence[Any]) -> Any:
+    """Returns the last states of all sequences, from those that :func:`resize` returned last and set aside."""
     parts = zip(*reversed([*ended, maps]), strict=True)
-    return tuple(torch.cat(part) if len(part) > 1 else part[0] for part in parts)  # type: ignore[return-value]
+    return tuple(torch.cat(part) if len(part) > 1 else part[0] for part in parts)
 
 
 def run_loop(
