@@ -5,7 +5,6 @@ import torch
 
 from convrnn_zoo import Conv2dGRU, Preprocessing, Stream, create_model
 from convrnn_zoo.models.base import classification
-from convrnn_zoo.predict import load_forecaster
 
 RAIN = Preprocessing(unit="mm/h", step=5.0, inputs=4, highest=10.0)
 FEW, HIGH = torch.ones(3, 8, 8), 99 * torch.ones(4, 8, 8)
@@ -26,7 +25,7 @@ CASES = {
     "values": lambda: small(hidden_channels=2).forecast(HIGH, 1),
     "values of a nowcast": lambda: small("convgru_advection", hidden_channels=(2, 3)).forecast(HIGH, 1),
     "checked values": lambda: RAIN.check(HIGH),
-    "trained": lambda: load_forecaster("convgru_forecaster.rain")(FEW[None, :, None], 1),
+    "trained": lambda: create_model("convgru_forecaster.rain", pretrained=True).forecast(FEW, 1),
     "classify": lambda: create_model(VOWELS, pretrained=True).classify([torch.ones(9, 12)]),
     "sound": lambda: create_model(DIGITS, pretrained=True).classify_sound([torch.randn(4000)], 8000),
     "stream": lambda: Stream(create_model("e3d_lstm", hidden_channels=4, num_layers=1).eval()),

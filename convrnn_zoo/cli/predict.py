@@ -1,23 +1,21 @@
 """``convrnn-zoo predict``."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from .._atomic import check_suffix
 from ..models import Forecaster, ZooModel
 from ..predict import NUMBERS, SUFFIXES, Forecast, ForecastOptions, classify_files, draw_classes, forecast_files
 from ..predict.options import FLAGS
-from ..values.units import format_lead_time, plural
+from ..values.units import plural
 from ..verify import FIGURES
 from ._forecasts import forecast_options
 from ._options import WEIGHTS_EPILOG, Choice, only_one, output_path, with_model
-from ._text import columns, print_rows, printable
+from ._text import print_rows, printable
 
 MODEL_DTYPES = ("float32", "bfloat16", "float16")
 
@@ -32,7 +30,6 @@ MODEL_DTYPES = ("float32", "bfloat16", "float16")
 )
 @click.option("--start", metavar="TIME|NUMBER", help="First frame to read [default: the latest frames are read].")
 @click.option("--compare", is_flag=True, help="Compare the forecast with the observed frames of the file.")
-@click.option("--threshold", type=float, help="Value whose probability the figure of an ensemble shows [default: 1].")
 @forecast_options
 @click.option("--dtype", type=Choice(MODEL_DTYPES), help="Dtype of the model [default: that of its weights].")
 @with_model
@@ -45,7 +42,6 @@ def predict(
     quiet: bool,
     start: str | None,
     compare: bool,
-    threshold: float | None,
     options: dict[str, Any],
     **_: Any,
 ) -> None:
@@ -71,8 +67,8 @@ def predict(
     and the model reads the frames before the observed frames. `convrnn-zoo archive` forecasts from many times.
 
     --members forecasts an ensemble (members, horizon, H, W) with convgru_advection or an EnsembleForecaster such as
-    convgru_irene. A .png then shows the mean, the standard deviation and the probability that --threshold is reached.
-    --compare prints the CRPS.
+    convgru_irene. A .png then shows the mean, the standard deviation and the probability that 1, or the values of
+    --probability, are reached.
 
     A file with members, levels or runs needs --sel, such as --sel realization=0.
 
@@ -85,29 +81,25 @@ def predict(
     convrnn-zoo predict convgru_advection.nowcast radar/ --members 20 -o ensemble.png
     convrnn-zoo predict runs/gestures clip.mp4 --json
     """
-    others = {"--start": start, "--compare": compare or None, "--threshold": threshold}
+    others = {"--start": start, "--compare": compare or None}
     if not isinstance(model, Forecaster):
         chosen = {**others, **{FLAGS[name]: value for name, value in options.items()}}
         if unused := [name for name, value in chosen.items() if value is not None]:
             raise ValueError(f"{', '.join(unused)}: only valid for forecasters; {weights} is a classifier")
         _classify(model, files, as_json, output, quiet)
         return
-    _check_output(weights, output, as_json, compare, threshold, ForecastOptions(**options))
+    _check_output(weights, output, as_json, compare, ForecastOptions(**options))
     result = forecast_files(model, weights, files, start=start, compare=compare, **options)
     if output is not None:
-        result.write(output, 1.0 if threshold is None else threshold)
+        result.write(output)
     if as_json:
         written = json.dumps({**result.describe(), "output": str(output)}, indent=2)
         click.echo(result.to_json() if output is None else written)
     elif output is not None and not quiet:
         click.echo(printable(summarize(result, output)))
-        if result.run.members and result.observed is not None:
-            click.echo("\n\n".join(format_crps(result)))
 
 
-def _check_output(
-    name: str, output: Path | None, as_json: bool, compare: bool, threshold: float | None, options: ForecastOptions
-) -> None:
+def _check_output(name: str, output: Path | None, as_json: bool, compare: bool, options: ForecastOptions) -> None:
     """Raises ValueError for an output or an option of one that does not fit the forecast."""
     thresholds, members = options.thresholds, options.members
     if output is None and not as_json:
@@ -116,13 +108,7 @@ def _check_output(
         check_suffix(output, (*NUMBERS, ".png") if thresholds or members else SUFFIXES)
         if members and thresholds and output.suffix == ".npy":
             raise ValueError(f"{output} holds one array: pass -o FILE.npz for members and probabilities, or one option")
-    if threshold is not None and not members:
-        raise ValueError("--threshold is an option of an ensemble; pass --members as well")
-    if threshold is not None and not math.isfinite(threshold):
-        raise ValueError(f"--threshold must be a finite number, got {threshold:g}")
-    if threshold is not None and (output is None or output.suffix != ".png" or thresholds):
-        raise ValueError("--threshold is for the figure of an ensemble; pass -o FILE.png, and no --probability")
-    if thresholds and compare:
+    if thresholds and compare and not members:
         raise ValueError("--probability has no --compare; `convrnn-zoo eval` compares probabilities with observations")
 
 
@@ -168,15 +154,3 @@ def summarize(result: Forecast, output: Path) -> str:
         text = f"mean squared error{label} {forecast[name]:.3g}, of the last frame {last_frame[name]:.3g}{unit}"
         errors.append(text)
     return f"{line}, compared with {len(result.observed)} observed; {'; '.join(errors)}"
-
-
-def format_crps(result: Forecast) -> list[str]:
-    """Returns one table for each target: the CRPS of each method by lead time."""
-    tables = []
-    for target, scores in result.crps():
-        by_time = enumerate(zip(*scores.values(), strict=True), 1)
-        rows = [(format_lead_time(t, result.step), *(f"{v:.4g}" for v in values)) for t, values in by_time]
-        means = [f"{torch.tensor(values).mean():.4g}" for values in scores.values()]
-        title = f"CRPS {f'of {target.name} ' if hasattr(target, 'name') else ''}{target.unit}".strip()
-        tables.append(columns([*rows, ("mean", *means)], header=(title, *scores)))
-    return tables

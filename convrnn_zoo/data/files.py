@@ -10,9 +10,6 @@ from pathlib import Path
 from .._stores import Place, Store
 from ..values.units import UnitError
 
-LARGE, MAX_RATIO = 2**30, 1000
-"""A header may state more than 1 GiB of data only if the file stores at least a thousandth of this size."""
-MAX_UNPACKED = 2**28
 TIMES = ("time", "times")
 """Names of the times of arrays without named dimensions."""
 FEW = 20
@@ -56,12 +53,6 @@ def naming(path: Place | str) -> Iterator[None]:
         raise
     except ValueError as e:
         raise FileError(f"{path}: {e}") from e
-
-
-def check_claimed_size(path: Path, claimed: int, stored: int, max_ratio: int = MAX_RATIO) -> None:
-    """Raises FileError if the header of a damaged or malicious file states far more bytes than are stored."""
-    if claimed > LARGE and claimed > max_ratio * max(stored, 1):
-        raise FileError(f"{path} stores {stored:,} bytes and claims {claimed:,}; is it complete? If not, get it again")
 
 
 def natural_key(path: Place) -> tuple[tuple[str | int, ...], ...]:
@@ -129,7 +120,4 @@ def read_unpacked(path: Path) -> bytes:
     if path.suffix != ".gz":
         return path.read_bytes()
     with reading(path, "gzip file"), gzip.open(path) as file:
-        content = file.read(MAX_UNPACKED + 1)
-        if len(content) > MAX_UNPACKED:
-            raise FileError(f"{path} is larger than {MAX_UNPACKED:,} bytes when decompressed; replace it")
-        return content
+        return file.read()

@@ -6,7 +6,7 @@ The recipe in the metadata of the weights determines how files are read. Nothing
 from .files import forecast_files
 from .forecast import NUMBERS, SUFFIXES, Forecast
 from .labelled import to_dataset, write_dataset
-from .options import ForecastOptions, Trained, load_forecaster, resolve_preprocessing
+from .options import ForecastOptions, resolve_preprocessing
 from .recordings import (
     classify_files,
     draw_classes,
@@ -22,13 +22,11 @@ __all__ = [
     "SUFFIXES",
     "Forecast",
     "ForecastOptions",
-    "Trained",
     "classify_files",
     "draw_classes",
     "draw_probabilities",
     "draw_spots",
     "forecast_files",
-    "load_forecaster",
     "resolve_preprocessing",
     "spot_files",
     "spot_words",

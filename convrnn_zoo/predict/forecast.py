@@ -1,6 +1,5 @@
 """Forecast for the frames of a file: its times, errors, figures and output files."""
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,11 @@ from .._stores import find_place
 from ..data import Frames
 from ..values.labels.times import list_dates, valid_times
 from ..values.steps import Step
-from ..values.units import format_lead_time, is_rain, plural
+from ..values.units import format_lead_time, plural
 from ..verify import (
     Panels,
     animate,
-    ensemble_scores,
     ensemble_strip,
-    extrapolation,
     finite,
     probability_strip,
     save_images,
@@ -114,21 +111,6 @@ class Forecast(NamedTuple):
             for key, y in methods.items()
         }
 
-    def crps(self) -> Iterator[tuple[Any, dict[str, list[float]]]]:
-        """Yields the encoding of each target, and the CRPS of each method at the observed lead times.
-
-        The methods are the ensemble and the last frame. A third method is the extrapolation by pysteps. It requires
-        rain data, at least two input frames, pysteps and OpenCV.
-        """
-        observed: Any = self.observed
-        count, has_pysteps = len(observed), all(map(importlib.util.find_spec, ("pysteps", "cv2")))
-        for target, inputs, members, truth in self.by_target(self.inputs, self.forecast[:, :count], observed):
-            methods = {"ensemble": members, "last frame": inputs[-1].expand(1, count, *inputs.shape[1:])}
-            if is_rain(target.unit) and len(inputs) > 1 and has_pysteps:
-                methods["extrapolation"] = extrapolation(inputs.nan_to_num(0)[None, :, None], count)[:, :, 0]
-            scores = {name: ensemble_scores(x, truth, self.run.are_quantiles) for name, x in methods.items()}
-            yield target, {name: by_time["CRPS"] for name, by_time in scores.items()}
-
     def describe(self) -> dict[str, Any]:
         """Returns a description for JSON, without the forecast values; errors of several targets are given by name."""
         count, times = len(self.inputs), [t.isoformat() for t in self.times]
@@ -162,11 +144,11 @@ class Forecast(NamedTuple):
         turned = [axis for name, axis in (("y", -2), ("x", -1)) if name in self.frames.layout.turned]
         return {k: numpy.flip(x.numpy(), turned) for k, x in zip(("forecast", "probabilities"), arrays, strict=False)}
 
-    def write(self, output: Any, threshold: float = 1.0) -> None:
+    def write(self, output: Any) -> None:
         """Writes the forecast atomically: as values in the unit of its data, as an image or as an animation.
 
-        An image of an ensemble shows the probability that `threshold` is reached, if the forecast has no thresholds.
-        Raises ValueError if the suffix of the file is not supported.
+        An image of an ensemble shows the probability that 1 is reached, if the forecast has no thresholds. Raises
+        ValueError if the suffix of the file is not supported.
         """
         output = find_place(output)
         check_suffix(output, SUFFIXES)
@@ -183,7 +165,7 @@ class Forecast(NamedTuple):
             arrays = self._arrays() | {"unit": self.unit, "step": self.step or math.nan}
             write_numpy(output, arrays | {k: v for k, v in optional.items() if v})
         else:
-            save_images(self._plot(output.suffix, threshold), output)
+            save_images(self._plot(output.suffix), output)
 
     def _heading(self) -> str:
         """Returns the name of the file, without its suffix, and the time of the last input frame."""
@@ -194,7 +176,7 @@ class Forecast(NamedTuple):
         last = self.labels[len(self.inputs) - 1] if self.frames.labels else ""
         return f"{where}, {last}" if last else where
 
-    def _plot(self, suffix: str, threshold: float) -> list[Any]:
+    def _plot(self, suffix: str) -> list[Any]:
         """Returns one image of all frames, or the images of an animation."""
         values, count, heading = self.run.values, len(self.inputs), self._heading()
         thresholds = self.run.options.thresholds
@@ -202,7 +184,7 @@ class Forecast(NamedTuple):
             truth = self.observed if self.observed is not None and len(self.observed) == self.run.horizon else None
             options: Any = {"truth": truth, "labels": self.labels[count:]}
             heading = f"{heading}, {plural(self.run.members, 'member')}"
-            options["threshold"] = thresholds or (threshold,)
+            options["threshold"] = thresholds or (1.0,)
             return [ensemble_strip(self.forecast, values, heading=heading, **options)]
         if thresholds:
             return [probability_strip(self.forecast, values, thresholds, self.labels[count:], heading)]

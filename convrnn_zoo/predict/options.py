@@ -1,13 +1,11 @@
-"""Options of a forecast of files or of an archive, what they mean for a model, and models with their recipes."""
+"""Options of a forecast of files or of an archive, and what they mean for a model."""
 
 import dataclasses
 import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from typing import Any
 
 from .. import _checks as check
 from .._typed import field
@@ -15,8 +13,7 @@ from ..data import ReadOptions
 from ..data.datasets.frame_dataset import variable_options
 from ..data.formats.radar import COARSEN
 from ..data.frames import ROLES
-from ..models import Ensemble, EnsembleForecaster, Forecaster, from_pretrained
-from ..pretrained.metadata import WeightsMetadata
+from ..models import Ensemble, EnsembleForecaster, Forecaster
 from ..recipes import ForecasterRecipe, Recipe, find_recipe
 from ..values.labels.axes import NAMES
 from ..values.preprocessing import Preprocessing
@@ -187,48 +184,3 @@ def _is_period(dim: str, value: Any, options: ReadOptions) -> bool:
     first = value[0] if isinstance(value, list | tuple) else value
     is_date = isinstance(first, str) and re.match(r"\d{4}-\d", first) is not None
     return is_date or (is_time and isinstance(value, list | tuple | str))
-
-
-class Trained(NamedTuple):
-    """A trained forecaster with its recipe and its metadata.
-
-    Call it to forecast frames of any size in the unit of its data, as with :meth:`~convrnn_zoo.Forecaster.forecast`.
-    """
-
-    model: Forecaster
-    recipe: ForecasterRecipe
-    record: WeightsMetadata
-
-    def __call__(self, frames: Tensor, horizon: int | None = None, **known: Any) -> Tensor:
-        """Forecasts frames ``(N, horizon, C, H, W)`` from ``(N, T, C, H, W)``; by default with the model's horizon.
-
-        `known` are the known inputs `static` and `future`, if the model reads them.
-        """
-        return self.model.forecast(frames, horizon, **known)
-
-
-def load_forecaster(name: str, recipe: str | None = None) -> Trained:
-    """Loads a trained forecaster with its recipe.
-
-    Args:
-        name: weights of the zoo, a directory, a metadata file, or the address of a repository, as for
-            :func:`~convrnn_zoo.from_pretrained`.
-        recipe: name or file of the recipe; by default the one in the metadata.
-
-    Raises:
-        ValueError: the weights do not exist, belong to no forecaster, have no metadata, or belong to another recipe.
-        FileNotFoundError: the file or recipe does not exist.
-    """
-    model = from_pretrained(name)
-    if not isinstance(model, Forecaster):
-        raise ValueError(f"{name} is not a forecaster; `convrnn-zoo info {name}` describes it")
-    model_recipe = find_recipe(model, recipe)
-    if model.metadata is None or model_recipe is None:
-        raise ValueError(f"{name} has no metadata of data and recipe; forecast with from_pretrained({name!r}).forecast")
-    if not isinstance(model_recipe, ForecasterRecipe):
-        raise ValueError(f"the recipe of {model_recipe.weights} does not train a forecaster; pass another")
-    if model_recipe.weights != model.metadata.name:
-        raise ValueError(
-            f"the recipe trains {model_recipe.weights}, these weights are {model.metadata.name}; pass theirs"
-        )
-    return Trained(model.eval(), model_recipe, model.metadata)

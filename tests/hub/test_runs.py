@@ -8,7 +8,6 @@ import timm
 
 import convrnn_zoo
 from convrnn_zoo import WeightsMetadata
-from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import Recipe
 from tests.helpers.command_line import run
 from tests.helpers.data.own_data import RADAR, VIDEO, blobs, write_video, write_zarr
@@ -94,7 +93,6 @@ def test_trains_evaluates_forecasts_and_shares_custom_frames(kind, tmp_path, hub
         "pulled": convrnn_zoo.from_pretrained(tmp_path / "pulled"),
         "timm, directory": timm.create_model(f"local-dir:{out}", pretrained=True),
         "timm, hub": timm.create_model("hf-hub:alice/own", pretrained=True),
-        "load_forecaster": load_forecaster(str(out)).model,
     }
     for loader, model in loaders.items():
         assert np.array_equal(model.eval().forecast(frames), forecast, equal_nan=True), loader

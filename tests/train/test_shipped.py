@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from convrnn_zoo import WEIGHTS
-from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo.recipes import RECIPES
 from convrnn_zoo.verify import average
 from tests.helpers.registry import slow_unless
@@ -53,5 +52,5 @@ def test_files_are_small_and_come_from_a_recipe_of_the_package(name):
 
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_any_size_and_horizon(name):
-    forecaster = load_forecaster(name)
-    assert forecaster(torch.rand(1, 10, 1, 37, 50), horizon=2).shape == (1, 2, 1, 37, 50)
+    model = create_model(name, pretrained=True)
+    assert model.forecast(torch.rand(1, 10, 1, 37, 50), horizon=2).shape == (1, 2, 1, 37, 50)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 import convrnn_zoo
-from convrnn_zoo.predict import load_forecaster
 from convrnn_zoo.recipes import Recipe
 from convrnn_zoo.train import train
 from convrnn_zoo.train.forecaster import build, training_loss
@@ -106,7 +105,8 @@ def test_a_trained_model_reads_and_forecasts_the_variables_of_its_recipe(trained
 
 
 def test_scores_are_those_of_the_target_in_its_unit(trained, archive):
-    model, recipe, _ = load_forecaster(str(trained))
+    model = convrnn_zoo.from_pretrained(trained)
+    recipe = Recipe.parse(model.metadata.recipe)
     test = recipe.data.load(archive, "test", 3, 2)
     frames = test.fixed(100)
     scores = evaluate(model, recipe, test).scores
@@ -204,7 +204,7 @@ def test_rejects_options_that_variables_do_not_support(name, archive, tmp_path):
     ],
 )
 def test_weights_of_other_variables_than_the_recipe_are_an_error_by_name(data, message, trained, archive):
-    model = load_forecaster(str(trained)).model
+    model = convrnn_zoo.from_pretrained(trained)
     other = recipe_with(data=data)
     with pytest.raises(ValueError, match=message):
         evaluate(model, other, other.data.load(archive, "test", 3, 2))

@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 import torch
 
+from convrnn_zoo import create_model
 from convrnn_zoo.data.datasets.moving_mnist import MovingDigits
-from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo.recipes import find_recipe
 from convrnn_zoo.verify.evaluation import evaluate
 from convrnn_zoo.verify.figures import ensemble_rows
 from convrnn_zoo.verify.metrics import BrierScores, Occurrences, ProbabilityScores, ensemble_scores
@@ -32,7 +33,8 @@ def test_frames_of_numpy_are_scored():
 def test_a_nowcast_is_compared_with_an_ensemble_of_steps():
     pytest.importorskip("pysteps", reason="the extra nowcast")
     pytest.importorskip("cv2", reason="the extra nowcast")
-    model, recipe, _ = load_forecaster("convgru_advection.nowcast")
+    model = create_model("convgru_advection.nowcast", pretrained=True)
+    recipe = find_recipe(model)
     clips = rain(recipe.inputs + recipe.horizon)
     scores = evaluate(model, recipe, clips, 2, ensemble_size=4).scores
     assert {"S-PROG", "ANVIL", "LINDA", "STEPS"} < set(scores)

@@ -19,7 +19,8 @@ from benchmarks.baselines import baseline_table
 from benchmarks.tables import markdown, rows_of, table
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
 from convrnn_zoo.cli._text import format_metric
-from convrnn_zoo.cli.demo import CLASSIFIER, HEADER, recordings
+from convrnn_zoo.cli.demo import CLASSIFIER, SAMPLE
+from convrnn_zoo.data.readers.sequences import read_recordings
 from convrnn_zoo.interop import SOURCES
 from convrnn_zoo.layers import KINDS
 from convrnn_zoo.pretrained.builder import accepted_arguments
@@ -249,12 +250,18 @@ def padding(page: str) -> str:
 
 
 def demo(page: str) -> str:
-    """Lists the last recording of each class, as `make demo` prints it, and the accuracy over all recordings."""
-    rows, right = recordings()
-    last = [row[1:-1] for row in {row[2]: row for row in rows}.values()]
-    return (
-        f"{markdown(HEADER[1:-1], last)}\n\n{right} of {len(rows)} right; the last recording of each speaker is shown."
-    )
+    """Lists the last recording of each class of the sample in the package, and the accuracy over all its recordings."""
+    model: Any = create_model(CLASSIFIER, pretrained=True)
+    recordings, names = read_recordings(SAMPLE, model), WEIGHTS[CLASSIFIER].label_names
+    truths = [names[int(recording.label)] for recording in recordings]
+    predictions = model.classify([recording.values for recording in recordings])
+    rows = {
+        truth: (len(recording.values), truth, p.label, f"{p.probability:.3f}")
+        for recording, truth, p in zip(recordings, truths, predictions, strict=True)
+    }
+    right = sum(p.label == truth for truth, p in zip(truths, predictions, strict=True))
+    table_of_last = markdown(("steps", "truth", "prediction", "probability"), list(rows.values()))
+    return f"{table_of_last}\n\n{right} of {len(truths)} right; the last recording of each speaker is shown."
 
 
 # ---- weights and checkpoints of other projects -------------------------------------------------------------------

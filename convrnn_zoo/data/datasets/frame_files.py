@@ -17,7 +17,6 @@ from ..._typed import field
 from ...values.labels.axes import axis_coordinate, find_maps
 from ...values.labels.form import align
 from ...values.units import MARSHALL_PALMER, is_rain, plural
-from ..files import LARGE
 from ..formats.gridded import STORE
 from ..formats.radar import find_format
 from ..frames import ENCODINGS, ROLES, DataVariable, SelectionFields, ValueFields, split_at_gaps
@@ -28,6 +27,8 @@ from .frame_sequences import CroppedSequences, FrameSequences, Window, shared_ti
 from .splits import GroupedFiles, assign_parts, relative_name, resolve_path
 
 logger = logging.getLogger(__name__)
+LARGE = 2**30
+"""Bytes of the frames of a dataset beyond which they are read from the files whenever they are used."""
 MAX_WINDOWS = 2_000_000
 """Maximum number of windows that are searched for in a Zarr store or in data larger than 1 GiB."""
 

@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from ..._typed import field, read
 from ...values.log_mel import LogMel
 from ...values.tensors import to_tensor
-from ..files import FEW, FileError, check_exists, list_dir, naming, reading
-from ..readers.sequences import AUDIO, RECORDING_READERS, Recording, as_sequence, read_sound, sample_rate
+from ..files import FEW, FileError, check_exists, list_dir, naming
+from ..readers.sequences import AUDIO, RECORDING_READERS, Recording, as_sequence, encode_sound, sample_rate
 from .splits import (
     GroupedFiles,
     RecipeDataset,
@@ -305,7 +305,7 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
         recordings: list[Recording] = []
         for file in find_recordings(path):
             suffix = file.suffix.lower()
-            if suffix in AUDIO and front_end is not None:
+            if suffix in AUDIO:
                 inside = [Recording(str(file), "", encode_sound(file, front_end))]
             else:
                 inside = RECORDING_READERS[suffix](file, layout=self.layout)
@@ -399,12 +399,6 @@ class LabelledSequences(GroupedFiles, LabelledDataset):
                 raise ValueError(f'the recipe\'s data.split = "group" needs the group of every recording: {fix}')
         parts = assign_parts(names, self.split, self.validation, alternative="random")
         return [i for i, part in enumerate(parts) if part == split]
-
-
-def encode_sound(file: Path, front_end: LogMel) -> Tensor:
-    """Reads an audio file and returns its features ``(T, bands, 1)``."""
-    with reading(file, "audio file"):
-        return front_end.encode(*read_sound(file, rate=front_end.rate))
 
 
 def find_recordings(path: Path) -> list[Path]:

@@ -9,8 +9,8 @@ import torch
 from ..._extras import need
 from ...values.log_mel import LogMel
 from ..files import check_exists, list_dir
-from ..readers.sequences import read_ts
-from .labelled_sequences import Labelled, LabelledDataset, encode_sound
+from ..readers.sequences import encode_sound, read_ts
+from .labelled_sequences import Labelled, LabelledDataset
 from .splits import resolve_path
 
 

@@ -13,7 +13,7 @@ from ..._typed import field
 from ...values.clips import ClipSampling, resize_and_crop
 from ...values.log_mel import LogMel
 from ..files import FileError, check_exists, list_dir, list_files, natural_key
-from ..readers.images import VIDEO_READERS, check_resized, find_clips, list_images, read_images
+from ..readers.images import VIDEO_READERS, find_clips, list_images, read_images
 from ..readers.numpy import has_channels_last, load_npy
 from ..readers.sequences import Recording
 from .labelled_sequences import LabelledSequences, LazySequences, list_class_folders
@@ -97,9 +97,7 @@ class VideoFolder(ClipSampling, LabelledSequences):
         if read is None:
             raise FileError(f"{path}: expected a clip: a folder of images, or a file of {', '.join(CLIP_READERS)}")
         frames = read(path, 3, self.frames)
-        if self.size is not None:
-            check_resized(path, frames, (self.size, self.size))
-            frames = resize_and_crop(frames, self.size)
+        frames = frames if self.size is None else resize_and_crop(frames, self.size)
         return frames.float() / 255 if frames.dtype == torch.uint8 else frames
 
     def list_clips(self, path: Path) -> list[Path]:

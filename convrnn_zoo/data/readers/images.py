@@ -1,6 +1,5 @@
 """Reads frames of videos, GIFs, TIFF files and folders of images as brightness from 0 to 1."""
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ..._extras import need
 from ...values.clips import resize
-from ..files import FileError, check_claimed_size, is_run, list_dir, reading
+from ..files import FileError, is_run, list_dir, reading
 from ..formats.geotiff import TIFF
 from ..frames import Frames, ReadOptions
 
@@ -25,8 +24,6 @@ CONTAINERS = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm", "
 """Options of FFmpeg that allow the formats of :data:`VIDEOS`. It has others that open files and addresses by name."""
 MAX_EDGE = 4096
 """Largest height or width to which frames are resized."""
-MAX_VIDEO_RATIO = 10_000
-"""Largest ratio of a video of more than 1 GiB in memory to its file; a surveillance camera has about 1,000."""
 ALL = slice(None)
 """Slice of all frames. Readers take a slice of frames, and decode no frame after its end."""
 
@@ -75,13 +72,10 @@ def read_images(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
 
     Returns ``(T, channels, H, W)`` of bytes (uint8), or of floats from 0 to 1.
     """
-    frames, claimed, stored = [], 0, {}
+    frames = []
     pages = _open_pages(list_images(path) if path.is_dir() else [path])
     for image_path, file in islice(pages, part.start, part.stop, part.step):
         with reading(image_path, f"{image_path.suffix[1:].upper()} file"):
-            claimed += math.prod(file.size) * channels
-            stored[image_path] = image_path.stat().st_size
-            check_claimed_size(path, claimed, sum(stored.values()))
             frames.append(_pixels(file, channels, image_path))
     return _stack_pages(frames, path)
 
@@ -93,11 +87,7 @@ def read_video(path: Path, channels: int = 1, part: slice = ALL) -> Tensor:
     with reading(path, "video"), av.open(str(path.absolute()), options=CONTAINERS) as file:
         if not file.streams.video:
             raise FileError(f"{path} holds no video; leave it out")
-        size = file.streams.video[0].width * file.streams.video[0].height * channels
-        check_claimed_size(path, size, path.stat().st_size, MAX_VIDEO_RATIO)
         for frame in islice(file.decode(video=0), part.start, part.stop, part.step):
-            claimed = (len(frames) + 1) * frame.width * frame.height * channels
-            check_claimed_size(path, claimed, path.stat().st_size, MAX_VIDEO_RATIO)
             pixels = frame.to_ndarray(format="gray" if channels == 1 else "rgb24")
             frames.append(numpy.rot90(pixels, round(getattr(frame, "rotation", 0) / 90)))
         return _stack_pages(frames, path)
@@ -132,16 +122,8 @@ def open_clip(path: Path, options: ReadOptions) -> Frames:
     """Reads a video, a GIF, a TIFF file or a folder of images, resized to `options.size`."""
     read: Any = find_reader(path)
     frames = read(path, options.channels)
-    if options.size:
-        check_resized(path, frames, options.size)
-        frames = resize(frames, options.size)
+    frames = resize(frames, options.size) if options.size else frames
     is_bytes = frames.dtype == torch.uint8
     if options.unit:
         raise FileError(f"{path} holds brightness, which cannot be converted to {options.unit}; correct data.unit")
     return Frames(path=path, array=frames.numpy(), unit="", is_bytes=is_bytes, name=path.name)
-
-
-def check_resized(path: Path, frames: Tensor, size: tuple[int, ...]) -> None:
-    """Raises FileError if frames ``(T, C, H, W)`` of a file are small, and need over 1 GiB when resized to `size`."""
-    stored = sum(p.stat().st_size for p in list_images(path)) if path.is_dir() else path.stat().st_size
-    check_claimed_size(path, math.prod(frames.shape[:2]) * math.prod(size), stored, MAX_VIDEO_RATIO)

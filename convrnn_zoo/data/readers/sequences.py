@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 
 from ..._extras import need
-from ...models.base.classification import encode_sound
+from ...values.log_mel import LogMel
 from ...values.tensors import to_tensor
-from ..files import FEW, FileError, check_claimed_size, check_exists, reading
+from ..files import FEW, FileError, check_exists, reading
 from .numpy import has_channels_last, load_npy, read_arrays
 
 X, LABELS = ("x", "X"), ("labels", "y", "Y")
 """Names of an array of all sequences (equally long or padded), and of the array of their classes."""
 AUDIO = (".wav", ".flac", ".ogg", ".mp3")
-BLOCK_SAMPLES, MAX_SAMPLES = 2**20, 2**28
-"""Samples per read, and maximum number after resampling, since damaged headers may state any length and rate."""
 
 
 class Recording(NamedTuple):
@@ -191,21 +189,15 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, is not an audio file, contains no samples, or is too long to resample.
+        ValueError: the file is damaged, is not an audio file, or contains no samples.
         ImportError: soundfile (or soxr, for resampling) is not installed. The message contains the install command.
     """
-    path, blocks = Path(path), []
+    path = Path(path)
     with _open(path) as file:
-        while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-            blocks.append(block.mean(1))
-            check_claimed_size(path, 4 * BLOCK_SAMPLES * len(blocks), path.stat().st_size)
-        source_rate = int(file.samplerate)
-    if not blocks:
+        wave, source_rate = file.read(dtype="float32", always_2d=True).mean(1), int(file.samplerate)
+    if not len(wave):
         raise FileError(f"{path} contains no sound; leave it out")
-    wave = numpy.concatenate(blocks)
     if rate is not None and rate != source_rate:
-        if len(wave) * rate > MAX_SAMPLES * source_rate:
-            raise FileError(f"{path}: {len(wave):,} samples at {source_rate} Hz are too long to resample to {rate} Hz")
         with reading(path, "audio file"):
             wave = need("soxr", "sound").resample(wave, source_rate, rate)
         if not len(wave):
@@ -214,6 +206,15 @@ def read_sound(path: str | Path, rate: int | None = None) -> tuple[Tensor, int]:
     if not bool(torch.isfinite(samples).all()):
         raise FileError(f"{path} contains NaN or Inf; replace these values, or leave it out")
     return samples, source_rate if rate is None else rate
+
+
+def encode_sound(path: Path, front_end: LogMel | None) -> Tensor:
+    """Reads an audio file and returns its features ``(T, bands, 1)``; raises FileError without a front end."""
+    if front_end is None:
+        hint = "pass sequences (T, C, …) as in training, or use a model that has one (convrnn_zoo.LogMel)"
+        raise FileError(f"{path} is sound, and this model has no front end: {hint}")
+    with reading(path, "audio file"):
+        return front_end.encode(*read_sound(path, rate=front_end.rate))
 
 
 def sample_rate(path: Path) -> int:
@@ -244,8 +245,7 @@ def read_recordings(path: Path, model: Any, layout: str = "") -> list[Recording]
     """Reads the recordings of a file as inputs of a classifier, whose front end encodes audio."""
     suffix = path.suffix.lower()
     if suffix in AUDIO:
-        rate = model.front_end.rate if model.front_end else None
-        return [Recording(str(path), "", encode_sound(model, str(path), *read_sound(path, rate=rate)))]
+        return [Recording(str(path), "", encode_sound(path, model.front_end))]
     if suffix not in RECORDING_READERS:
         raise FileError(f"{path}: expected {', '.join(RECORDING_SUFFIXES)}; save sequences (T, C, …) with numpy.save")
 

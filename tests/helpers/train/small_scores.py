@@ -8,7 +8,7 @@ import numpy as np
 from convrnn_zoo import WEIGHTS, create_model
 from convrnn_zoo.data import CroppedSequences, Frames, Window, to_table
 from convrnn_zoo.models import Forecaster
-from convrnn_zoo.predict import load_forecaster
+from convrnn_zoo.recipes import find_recipe
 from convrnn_zoo.verify import Scores, evaluate
 
 HERE = Path(__file__).parents[2] / "train" / "small"
@@ -25,7 +25,8 @@ def rain(length: int) -> CroppedSequences:
 
 def small_scores(name: str) -> Scores:
     """Returns each metric of the forecast and of the last frame by lead time."""
-    model, recipe, _ = load_forecaster(name)
+    model = create_model(name, pretrained=True)
+    recipe = find_recipe(model)
     sizes, kind = (recipe.inputs, recipe.horizon), to_table(recipe.data)["kind"]
     clips = rain(sum(sizes)) if kind == "rain" else recipe.data.load(HERE / kind, "test", *sizes)
     return evaluate(model, recipe, clips, 16, ensemble_size=0, baselines=["last frame"]).scores

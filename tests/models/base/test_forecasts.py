@@ -8,7 +8,6 @@ import timm
 import torch
 
 from convrnn_zoo import WEIGHTS, Preprocessing, create_model, from_pretrained, save_pretrained
-from convrnn_zoo.predict import load_forecaster
 from tests.test_hubconf import ROOT
 
 FORECASTERS = [w for w in WEIGHTS.values() if not w.num_classes]
@@ -46,7 +45,6 @@ def test_every_way_to_load_gives_the_same_forecast(record, tmp_path):
         "timm": lambda: timm.create_model(record.name, pretrained=True),
         "torch.hub": lambda: torch.hub.load(str(ROOT), record.architecture, source="local", pretrained=tag),
         "a record": lambda: from_pretrained(tmp_path / "metadata.json"),
-        "load_forecaster": lambda: load_forecaster(str(saved)).model,
     }
     for road, load in roads.items():
         loaded = load()
