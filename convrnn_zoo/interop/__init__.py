@@ -1,13 +1,12 @@
-"""Converts checkpoints of other projects to layers and models with equal outputs, and back.
+"""Converts checkpoints of other projects to layers and models with equal outputs.
 
-The result of a conversion is saved like any model of the zoo. ``pysteps`` gives forecasters the interface of pysteps.
+The result of a conversion is saved like any model of the zoo.
 """
 
 from ..layers.keras import ActivatedConvLSTM, ResizingConvLSTM
-from ._conversion import SOURCES, Conversion, Recognition, convert, export, load, recognise, to_model
+from ._conversion import SOURCES, Conversion, Recognition, convert, load, recognise
 from ._key_map import OptionError, Source
-from .pysteps import nowcast_method, register_nowcast_method
-from .torchgeo import TorchGeoConvLSTM
+from ._to_model import to_model
 
 __all__ = [
     "SOURCES",
@@ -17,12 +16,8 @@ __all__ = [
     "Recognition",
     "ResizingConvLSTM",
     "Source",
-    "TorchGeoConvLSTM",
     "convert",
-    "export",
     "load",
-    "nowcast_method",
     "recognise",
-    "register_nowcast_method",
     "to_model",
 ]
