@@ -97,9 +97,8 @@ def keras_seeds() -> dict[str, bytes]:
     """Returns an HDF5 file of one direction and of two, and the same as maps of shapes."""
     seeds = {}
     for bidirectional in (False, True):
-        sides = ("forward_conv_lstm1d/", "backward_conv_lstm1d/") if bidirectional else ("",)
-        shapes = {"kernel": (3, 1, 8), "recurrent_kernel": (3, 2, 8), "bias": (8,)}
-        arrays = {f"{s}conv_lstm_cell/{k}": np.ones(shape, "float32") for s in sides for k, shape in shapes.items()}
+        layer = convrnn_zoo.Conv1dLSTM(1, 2, kernel_size=3, bidirectional=bidirectional, batch_first=True)
+        arrays = interop.export(layer, "keras")
         file = io.BytesIO()
         with h5py.File(file, "w") as root:
             for path, value in arrays.items():

@@ -210,10 +210,7 @@ def damaged_state(path, rng):
 @pytest.mark.parametrize("count", [2, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("source", "form"),
-    [
-        *((s, ".safetensors") for s in sorted(STATES)),
-        *(("kimmel", ".pth"), ("kimmel", ".legacy.pth"), ("keras", ".keras")),
-    ],
+    [*((s, ".safetensors") for s in sorted(STATES)), ("torch", ".pth"), ("torch", ".legacy.pth"), ("keras", ".keras")],
 )
 def test_damaged_checkpoints_are_converted_or_rejected(source, form, count, tmp_path):
     good, (state, options) = tmp_path / f"good{form}", STATES[source]

@@ -1,4 +1,4 @@
-"""Recognises, loads and converts checkpoints of the supported projects."""
+"""Recognises, loads, converts and exports checkpoints of the supported projects."""
 
 import json
 import logging
@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .._atomic import atomic_write
 from .._hints import some, suggest
 from ..hub import model_card, save_pretrained
+from ..layers import KINDS, ConvRNNBase, ConvRNNCellBase
+from ..layers.keras import ResizingConvLSTM
+from ..models import ConvRNNModel, create_model, list_models
 from ..pretrained.errors import WeightsError
+from ..pretrained.registry import entry_points
 from ..pretrained.state_dict import file_sha256
 from ._checkpoint import ForeignCheckpoint, read_checkpoint
 from ._key_map import OptionError, Source, check_string
-from ._to_model import to_model
 from .dgmr import DGMR
 from .digital_typhoon import DIGITAL_TYPHOON
 from .earthnet import GREENEARTHNET, SG_CONVLSTM, WEATHER2LAND
@@ -27,9 +30,9 @@ from .irene import IRENE
 from .keras import KERAS
 from .ndrplz import KIMMEL, NDRPLZ
 from .openstl import OPENSTL
-from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN
+from .pytorch_convolutional_rnn import PYTORCH_CONVOLUTIONAL_RNN, TORCH
 from .rvm import RVM
-from .torchgeo import TORCHGEO
+from .torchgeo import TORCHGEO, TorchGeoConvLSTM
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -37,11 +40,12 @@ SOURCES: dict[str, Source] = {
     s.name: s
     for s in (
         PYTORCH_CONVOLUTIONAL_RNN, NDRPLZ, KIMMEL, KERAS, GREENEARTHNET, OPENSTL, IRENE, DGMR, RVM, WEATHER2LAND,
-        SG_CONVLSTM, FIRENET, E2VID, DIGITAL_TYPHOON, TORCHGEO,
+        SG_CONVLSTM, FIRENET, E2VID, DIGITAL_TYPHOON, TORCHGEO, TORCH,
     )
 }  # fmt: skip
-"""The supported projects by name."""
+"""The supported projects by name. All can be read; those with ``export`` can also be written."""
 AUTO = "auto"
+SAVE_LAYER = "Take the layer from convrnn_zoo.interop.load and save its state_dict in a .safetensors file"
 Checkpoint = Mapping[str, Any] | str | os.PathLike[str]
 
 
@@ -182,6 +186,36 @@ def _check_options(source: Source, options: Mapping[str, Any]) -> None:
             raise OptionError(str(e)) from e
 
 
+# ---- exporting -------------------------------------------------------------------------------------------------
+def export(module: nn.Module, target: str, **options: Any) -> Mapping[str, Any]:
+    """Returns a module's weights in the format of another project: a state dict, or NumPy arrays by path for Keras.
+
+    Args:
+        module: a layer or cell of this package, or a model of the core family without a classifier. For TorchGeo, the
+            model may have a classifier for every pixel.
+        target: a name in :data:`SOURCES`.
+        **options: for Keras only, the `name` of the Keras layer.
+
+    Raises:
+        ValueError: the target cannot represent the module, or can only be loaded. The message lists all reasons.
+
+    Example:
+        >>> from convrnn_zoo.layers import Conv2dLSTM
+        >>> {k: tuple(v.shape) for k, v in export(Conv2dLSTM(3, 2, kernel_size=3), "ndrplz").items()}
+        {'cell_list.0.conv.weight': (8, 5, 3, 3), 'cell_list.0.conv.bias': (8,)}
+    """
+    source = _source(target)
+    if source.export is None:
+        writable = ", ".join(name for name, s in SOURCES.items() if s.export)
+        raise ValueError(f"{target} is read and not written; written are {writable}")
+    if isinstance(module, ConvRNNModel):
+        if module.num_classes and not (source.has_head and module.global_pool == ""):
+            kind = "pooled classifier" if source.has_head else "classifier"
+            raise ValueError(f"{target} has no {kind} for the model's {module.num_classes} classes; pass model.rnn")
+        module = module if module.num_classes else module.rnn
+    return source.export(module, **options)
+
+
 # ---- conversion to a model -------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Conversion:
@@ -243,8 +277,9 @@ def convert(
     if options:
         listed = " ".join(f"`{key}={json.dumps(value, default=str)}`" for key, value in options.items())
         description += f", with {listed}, which its weights do not contain"
+    outputs = "Its outputs for the last date" if isinstance(layer, TorchGeoConvLSTM) else "Its outputs"
     description += (
-        ". Its outputs are those of the original. The licence, the training data and the scores are the original's as "
+        f". {outputs} are those of the original. The licence, the training data and the scores are the original's as "
         "well: name them here before you publish this model."
     )
     card = str(model_card(model, name or target.name, description=description, tags=["converted"]))
@@ -253,3 +288,50 @@ def convert(
         (temporary / "README.md").write_text(card, encoding="utf-8")
     parameters = sum(p.numel() for p in model.parameters())
     return Conversion(target, cfg["architecture"], parameters, recognition.source.name, recognition.reason)
+
+
+def to_model(module: nn.Module) -> nn.Module:
+    """Returns a registered model with the weights of a layer or cell. A registered model is returned unchanged.
+
+    A layer with more than three layers becomes a ``recurrent_stack``.
+
+    Raises:
+        ValueError: no registered architecture has such a layer. The message gives the reason.
+
+    Example:
+        >>> from convrnn_zoo.layers import Conv1dGRU
+        >>> to_model(Conv1dGRU(2, 4, kernel_size=3, num_layers=2)).pretrained_cfg["architecture"]
+        'convgru1d_2layer'
+    """
+    head: dict[str, Tensor] = {}
+    if isinstance(module, TorchGeoConvLSTM):
+        head = module.linear_head()
+        module = module.rnn
+    if getattr(module, "pretrained_cfg", {}).get("architecture") in entry_points():
+        return module
+    names = {cls.__name__: name for name, by_ndim in KINDS.items() for cls in by_ndim.values()}
+    name = names.get(type(module).__name__.removesuffix("Cell"))
+    if not isinstance(module, ConvRNNBase | ConvRNNCellBase | ResizingConvLSTM):
+        raise ValueError(f"expected a layer, a cell or a registered model of this package, got {type(module).__name__}")
+    if name is None or not isinstance(module, ConvRNNBase | ConvRNNCellBase):
+        raise ValueError(
+            f"no architecture has a {type(module).__name__}: the core family has one geometry for input and state, and "
+            f"the activations of its papers. {SAVE_LAYER}"
+        )
+    is_cell = isinstance(module, ConvRNNCellBase)
+    depth = 1 if is_cell else module.num_layers
+    args = {"in_chans": module.in_channels, "hidden_channels": module.out_channels, "kernel_size": module.kernel_size}
+    set_by_model = ("num_layers", "bidirectional", "batch_first")
+    args |= {option: value for option, value in module.changed_options().items() if option not in set_by_model}
+    args = json.loads(json.dumps(args))  # as a config stores them
+    args |= {"num_classes": len(head["bias"]), "global_pool": ""} if head else {}
+    is_bidirectional = getattr(module, "bidirectional", False)
+    architecture = f"{name}{module.ndim}d{'_bi' * is_bidirectional}_{depth}layer"
+    if architecture not in list_models():  # a deeper stack
+        architecture = "recurrent_stack"
+        args |= {"layer": type(module).__name__, "num_layers": depth, "bidirectional": is_bidirectional}
+    model: Any = create_model(architecture, dtype=next(module.parameters()).dtype, **args)
+    model.head.load_state_dict(head, strict=True)
+    state = {f"{key}_l0" if is_cell else key: value for key, value in module.state_dict().items()}
+    model.rnn.load_state_dict(state, strict=True)
+    return model

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import _checks as check
 from .._hints import some
+from ..layers._base import Equations
 from ..models import create_model
 from ..pretrained.errors import WeightsError
 from ..pretrained.state_dict import FLOATS, name_unexpected
@@ -29,7 +30,7 @@ class OptionError(TypeError, ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """A project whose checkpoints can be read."""
+    """A project whose checkpoints can be read and, if `export` is set, written."""
 
     name: str
     title: str
@@ -43,8 +44,12 @@ class Source:
     """``load(checkpoint, **options)``."""
     options: Mapping[str, str]
     """Descriptions of the options that the weights do not contain, by the names that the source uses."""
+    export: Callable[..., Mapping[str, Any]] | None = None
+    """``export(module, **options)``: the state dict, or arrays by variable path."""
     second_key: str = ""
     """Regular expression of another key that only this source has in addition to `key`."""
+    has_head: bool = False
+    """Whether `export` writes models of the core family with a classifier for every pixel."""
     checks: Mapping[str, Callable[[str, Any], Any]] = field(default_factory=dict)
     """``check(name, value)`` of each option that is not a string; it raises TypeError or ValueError."""
 
@@ -234,6 +239,19 @@ def gather(entries: Entries, maps: Sequence[KeyMap], shapes: Mapping[str, tuple[
     return state
 
 
+def scatter(maps: Iterable[KeyMap], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Maps our parameters to the entries of a checkpoint: the inverse of :func:`gather`."""
+    counts, used = _gate_counts(maps), Counter[str]()
+    parts: dict[str, dict[int, Tensor]] = {}
+    for entry, target, gates in maps:
+        names = _split_name(target)
+        value = torch.cat([state[name] for name in names], 1) if len(names) > 1 else state[target]
+        rows = value.chunk(counts[target])[used[target] :]
+        parts.setdefault(entry, {}).update(zip(gates, rows, strict=False))
+        used[target] += len(gates)
+    return {entry: torch.cat([gates[i] for i in sorted(gates)]) for entry, gates in parts.items()}
+
+
 def _split_name(target: str) -> list[str]:
     return [target.replace("_xh", end) for end in ("_ih", "_hh")] if "_xh" in target else [target]
 
@@ -249,6 +267,11 @@ def negate_update_gate(state: Mapping[str, Tensor], prefix: str = "") -> dict[st
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------
+def sum_biases(b_ih: Tensor, b_hh: Tensor) -> Tensor:
+    """Returns the sum of two biases; exactly `b_ih`, including negative zeros, where `b_hh` is zero."""
+    return torch.where(b_hh == 0, b_ih, b_ih + b_hh)
+
+
 def same_or_list(values: Sequence[Any]) -> Any:
     """Returns the single value if all layers have the same value, else the list of values."""
     return values[0] if len(set(values)) == 1 else list(values)
@@ -276,10 +299,45 @@ def load_model(
     return load_layer(create_model(name, **sizes, dtype=entries.dtype), adapt(state))
 
 
+def even_kernels(kernels: Iterable[Sequence[int]]) -> list[str]:
+    """Describes kernels with an even size k, for which a padding of ``k // 2`` changes the size of the map."""
+    return [f"the even kernel {tuple(k)}, which it pads by k // 2" for k in kernels if any(n % 2 == 0 for n in k)]
+
+
 def check_odd(name: str, kernels: Iterable[Sequence[int]]) -> None:
     """Raises WeightsError for even kernels, whose padding of ``k // 2`` would enlarge the map in every step."""
-    if even := [tuple(k) for k in kernels if any(n % 2 == 0 for n in k)]:
+    if even := even_kernels(kernels):
         raise WeightsError(
-            f"{name} has the even kernel {even[0]}, which it pads by k // 2: the map grows with every step and its "
-            "source's own forward fails, so that there are no outputs to agree with; the file is of another model"
+            f"{name} has {'; '.join(even)}: the map grows with every step and its source's own forward fails, so "
+            "that there are no outputs to agree with; the file is of another model"
         )
+
+
+def check_exportable(target: str, module: nn.Module, reasons: Iterable[str] = (), **expected: Any) -> None:
+    """Raises ValueError with every reason for which `target` cannot express the module.
+
+    `expected` maps attributes of the layer to the only value that the target supports. `reasons` are other reasons.
+    """
+    layer = getattr(module, "rnn", module)
+    values = [(name, getattr(layer, name), only) for name, only in expected.items()]
+    differences = [f"{name}={value!r}, and it only has {only!r}" for name, value, only in values if value != only]
+    if reasons := [*differences, *reasons]:
+        raise ValueError(f"{target} cannot express this {type(module).__name__}: {'; '.join(reasons)}")
+
+
+def expect_layer(target: str, module: nn.Module, *types: type[nn.Module]) -> Any:
+    """Returns the module. Raises ValueError for a module of another type or with options that no target supports."""
+    reasons, layer = [], getattr(module, "rnn", module)
+    base = next((t for t in types if isinstance(module, t)), None)
+    parts = ("step", "join", "conv", "advance", "nonlinearity")
+    if base is None:
+        reasons.append(f"it only has {' or '.join(t.__name__ for t in types)}")
+    elif isinstance(module, Equations) and any(getattr(type(module), p, 0) != getattr(base, p, 0) for p in parts):
+        reasons.append(f"its equations differ from those of {base.__name__}")
+    elif norm := getattr(layer, "norm", None):
+        reasons.append(f"norm={norm!r}, and it has no norms")
+    elif isinstance(layer, Equations):
+        reasons += ["its initial state is learned"] * layer.learn_initial_state
+        reasons += ["it has zoneout, which acts in evaluation as well"] * any(layer.zoneout)
+    check_exportable(target, module, reasons)
+    return module

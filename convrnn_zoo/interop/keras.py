@@ -9,14 +9,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .. import _checks as check
 from .._hints import some
-from ..layers.keras import KERAS_ACTIVATIONS, keras_conv_lstm, keras_variables
+from ..layers import ConvLSTM
+from ..layers.keras import (
+    KERAS_ACTIVATIONS,
+    ActivatedConvLSTM,
+    ResizingConvLSTM,
+    keras_conv_lstm,
+    keras_variables,
+)
 from ..pretrained.errors import WeightsError
 from ._checkpoint import ForeignCheckpoint
-from ._key_map import Entries, Source, check_string
+from ._key_map import Entries, Source, check_exportable, check_string, expect_layer, sum_biases
 
 logger = logging.getLogger("convrnn_zoo")
 
@@ -44,6 +52,32 @@ def load(checkpoint: ForeignCheckpoint, *, layer: str | None = None, **options: 
         for role, value in variables.items():
             parameters[role].copy_(value.movedim((-1, -2), (0, 1)) if role != "bias" else value)
     return module
+
+
+def export(module: nn.Module, *, name: str | None = None) -> dict[str, Any]:
+    """Returns NumPy arrays by variable path, such as ``conv_lstm_cell/kernel``, for a Keras layer with equal options.
+
+    `name` is the name of the Keras layer, by default ``conv_lstm2d`` (or 1d, 3d). It is only used for a Bidirectional.
+    """
+    layer = expect_layer("keras", module, ConvLSTM, ActivatedConvLSTM, ResizingConvLSTM)
+    is_resizing = isinstance(layer, ResizingConvLSTM)
+    rnn, kernels = (layer.rnn, [layer.input_conv.kernel_size]) if is_resizing else (layer, list(layer.kernels))
+    one, reasons = (1,) * rnn.ndim, []
+    if kernels != list(rnn.hidden_kernels):
+        reasons = [f"the kernels {kernels[0]} of the input and {rnn.hidden_kernels[0]} of the state, and it has one"]
+    check_exportable("keras", module, reasons, num_layers=1, stride=one, dilation=one, groups=1, padding_mode="zeros")
+    if rnn.weight_hh_l0.dtype == torch.bfloat16:
+        raise ValueError("NumPy arrays have no bfloat16; export the layer as layer.float()")
+    name = name or f"conv_lstm{rnn.ndim}d"
+    arrays: dict[str, Any] = {}
+    for side, parameters in zip(("forward", "backward"), keras_variables(layer), strict=False):
+        path = f"{side}_{name}/conv_lstm_cell" if rnn.bidirectional else "conv_lstm_cell"
+        if "bias_hh" in parameters:
+            parameters["bias"] = sum_biases(parameters["bias"], parameters.pop("bias_hh"))
+        for role, value in parameters.items():
+            value = value.movedim((0, 1), (-1, -2)) if role != "bias" else value
+            arrays[f"{path}/{role}"] = value.cpu().clone(memory_format=torch.contiguous_format).numpy()
+    return arrays
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------
@@ -285,4 +319,5 @@ KERAS = Source(
         "go_backwards": check.boolean,
         "keras_version": lambda name, value: check_string(name, str(value)),
     },
+    export=export,
 )

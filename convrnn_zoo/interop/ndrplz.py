@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from .. import _checks as check
 from ..layers import Conv2dGRU, Conv2dLSTM, ConvRNNBase
@@ -18,12 +19,17 @@ from ._key_map import (
     Entries,
     KeyMap,
     Source,
+    check_exportable,
     check_odd,
+    even_kernels,
+    expect_layer,
     gather,
     layer_width,
     load_layer,
     negate_update_gate,
     same_or_list,
+    scatter,
+    sum_biases,
 )
 
 
@@ -74,6 +80,21 @@ class JointConvs:
         state |= {k: torch.zeros(shape, dtype=entries.dtype) for k, shape in parameters.items() if k not in state}
         return load_layer(build(dtype=entries.dtype), state)
 
+    def export(self, module: nn.Module) -> dict[str, Tensor]:
+        """Returns the source's state dict, with the sum of our two biases as its one bias."""
+        layer: ConvRNNBase = expect_layer(self.source, module, self.cls)
+        expected: dict[str, Any] = {"bidirectional": False, "stride": (1, 1), "dilation": (1, 1), "groups": 1}
+        expected |= {"padding_mode": "zeros", "hidden_kernels": layer.kernels, **self.options}
+        check_exportable(self.source, module, even_kernels(layer.kernels), **expected)
+        state = {key: value.detach() for key, value in layer.state_dict().items()}
+        for n in range(layer.num_layers):
+            if f"bias_hh_l{n}" in state:
+                state[f"bias_ih_l{n}"] = sum_biases(state[f"bias_ih_l{n}"], state[f"bias_hh_l{n}"])
+            elif self.always_bias and not layer.bias:
+                state[f"bias_ih_l{n}"] = torch.zeros_like(state[f"weight_ih_l{n}"][:, 0, 0, 0])
+        maps = [m for n in range(layer.num_layers) for m in self.maps(n, layer.bias or self.always_bias)]
+        return scatter(maps, negate_update_gate(state) if self.negates_update else state)
+
 
 LAYOUT = JointConvs("ndrplz", Conv2dLSTM, "cell_list.{}", {"conv": (0, 1, 3, 2)})
 NDRPLZ = Source(
@@ -85,6 +106,7 @@ NDRPLZ = Source(
     load=LAYOUT.load,
     options={"batch_first": "as its argument of that name (false)"},
     checks={"batch_first": check.boolean},
+    export=LAYOUT.export,
 )
 KIMMEL_LAYOUT = JointConvs(
     "kimmel",
@@ -104,4 +126,5 @@ KIMMEL = Source(
     load=KIMMEL_LAYOUT.load,
     options={"batch_first": "whether our layer takes (N, T, …) (false)"},
     checks={"batch_first": check.boolean},
+    export=KIMMEL_LAYOUT.export,
 )

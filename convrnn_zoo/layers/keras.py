@@ -215,13 +215,13 @@ def keras_conv_lstm(
 def keras_variables(module: Any) -> list[dict[str, Tensor]]:
     """Returns, for each direction, our parameters ``(out, in, k…)`` by the names of Keras's variables.
 
-    Keras and this package order the gates equally. Our second bias, which Keras does not have, is left out.
+    Keras and this package order the gates equally. Our second bias, which Keras does not have, is called ``bias_hh``.
     """
     is_resizing = isinstance(module, ResizingConvLSTM)
     rnn = module.rnn if is_resizing else module
     directions = []
     for i, end in enumerate(("", "_reverse")[: rnn.num_directions]):
-        names = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih"}
+        names = {"kernel": "weight_ih", "recurrent_kernel": "weight_hh", "bias": "bias_ih", "bias_hh": "bias_hh"}
         parameters = {role: getattr(rnn, f"{name}_l0{end}", None) for role, name in names.items()}
         if is_resizing:
             conv = {"kernel": module.input_conv.weight, "bias": module.input_conv.bias}

@@ -28,7 +28,7 @@ ARCHITECTURES = {
     "firenet": "firenet",
     "e2vid": "e2vid",
     "digital_typhoon": "convlstm_digital_typhoon",
-    "torchgeo": "convlstm2d_2layer",
+    "torch": "convgru1d_bi_2layer",
 }
 
 
@@ -90,6 +90,6 @@ def test_options_that_are_arguments_or_set_twice_are_errors(
     options: list[str], files: dict[str, Path], tmp_path: Path
 ) -> None:
     arguments = [part for option in options for part in ("--set", option)]
-    text = run("convert", "ndrplz", files["ndrplz"], "-o", tmp_path / "out", *arguments, code=2)
+    text = run("convert", "torch", files["torch"], "-o", tmp_path / "out", *arguments, code=2)
     assert options[0].partition("=")[0] in text
     assert not (tmp_path / "out").exists()

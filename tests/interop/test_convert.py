@@ -11,7 +11,7 @@ from torch import nn
 import convrnn_zoo
 from convrnn_zoo import WeightsError, interop, layers
 from tests.helpers.interop.examples import STATES
-from tests.helpers.interop.recorded import KERAS, recorded_layer
+from tests.helpers.interop.recorded import KERAS, assert_identical, recorded_layer
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "PeepholeLSTM", "GRU"])
@@ -104,7 +104,7 @@ def test_a_custom_layer_becomes_a_model() -> None:
 @pytest.mark.parametrize("widths", [[6, 5, 4, 3], [4] * 7])
 @pytest.mark.parametrize("has_prefix", [False, True])
 def test_a_stack_of_any_depth_becomes_a_model(widths: list[int], has_prefix: bool, tmp_path: Path) -> None:
-    """Four cells of several widths, as in weather2land: the directory gives the layer's outputs."""
+    """Four cells of several widths, as in weather2land: the directory gives the layer's outputs and the same file."""
     state: dict[str, torch.Tensor] = {}
     for i, (in_channels, width) in enumerate(pairwise([5, *widths])):
         state[f"cell_list.{i}.conv.weight"] = torch.randn(4 * width, in_channels + width, 3, 3) / 10
@@ -126,6 +126,7 @@ def test_a_stack_of_any_depth_becomes_a_model(widths: list[int], has_prefix: boo
             maps[i] = (frame := o_gate.sigmoid() * c.tanh(), c)
         frames.append(frame)
     torch.testing.assert_close(model(x), torch.stack(frames, 1), rtol=1e-5, atol=1e-6)
+    assert_identical(interop.export(model, "ndrplz"), state)
 
 
 def test_modules_that_are_no_layers_are_named() -> None:

@@ -17,14 +17,12 @@ from convrnn_zoo import (
     create_model,
     from_pretrained,
     interop,
-    layers,
     load_weights,
     save_pretrained,
 )
 from convrnn_zoo.recipes.starter import starting_recipe
 from tests.helpers.command_line import run
 from tests.helpers.interop.examples import STATES
-from tests.helpers.interop.recorded import assert_identical
 from tests.helpers.registry import slow_unless
 
 SOURCES = sorted(STATES)
@@ -88,10 +86,10 @@ def test_rows_that_no_gates_share_are_listed() -> None:
     state = {"cell_list.0.conv.weight": torch.zeros(7, 3, 3, 3), "cell_list.0.conv.bias": torch.zeros(7)}
     with pytest.raises(WeightsError, match=r"cell_list\.0\.conv\.weight \(7, 3, 3, 3\)"):
         load("ndrplz", state)
-    state = {"weight_ih_l0": torch.zeros(4, 2, 1), "weight_hh_l0": torch.zeros(4, 1, 1)}
-    state |= {key.replace("l0", "l1"): torch.zeros(7, 1, 1) for key in state}
-    with pytest.raises(WeightsError, match=r"weight_ih_l1 \(7, 1, 1\).*weight_hh_l1 \(7, 1, 1\)"):
-        load("pytorch_convolutional_rnn", state)
+    state = {"weight_ih_l0": torch.zeros(4, 2), "weight_hh_l0": torch.zeros(4, 1)}
+    state |= {key.replace("l0", "l1"): torch.zeros(7, 1) for key in state}
+    with pytest.raises(WeightsError, match=r"weight_ih_l1 \(7, 1\).*weight_hh_l1 \(7, 1\)"):
+        load("torch", state)
 
 
 @EVERY
@@ -157,7 +155,7 @@ def test_removes_wrappers_of_training_scripts(wrap: Callable[[Any], Any], tmp_pa
     state = STATES["ndrplz"].state
     torch.save(wrap(state), tmp_path / "checkpoint.pth")
     for checkpoint in (tmp_path / "checkpoint.pth", wrap(state)):
-        assert_identical(interop.load("ndrplz", checkpoint).state_dict(), interop.load("ndrplz", state).state_dict())
+        assert interop.export(interop.load("ndrplz", checkpoint), "ndrplz").keys() == state.keys()
 
 
 def test_a_dict_that_contains_itself_ends_in_an_error() -> None:
@@ -288,8 +286,8 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
 def test_a_state_dict_is_read_from_every_kind_of_file(end: str, tmp_path: Path) -> None:
     state: dict[str, Tensor] = STATES["kimmel"].state
     (save_file if end == ".safetensors" else torch.save)(state, tmp_path / f"x{end}")
-    loaded = interop.load("kimmel", tmp_path / f"x{end}")
-    assert_identical(loaded.state_dict(), interop.load("kimmel", state).state_dict())
+    exported = interop.export(interop.load("kimmel", tmp_path / f"x{end}"), "kimmel")
+    assert all(torch.equal(exported[k], v) for k, v in state.items())
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------
@@ -304,15 +302,16 @@ def test_rejects_invalid_arguments() -> None:
         interop.load("openstl", STATES["openstl"].state)
     with pytest.raises(TypeError, match=r"padding.*dilation"):
         interop.load("pytorch_convolutional_rnn", STATES["pytorch_convolutional_rnn"].state, padding=1)
-    source, cell = "pytorch_convolutional_rnn", layers.Conv2dGRUCell(2, 3, 3).state_dict()
     with pytest.raises(TypeError, match="batch_first"):
-        interop.load(source, cell, batch_first=True)
+        interop.load("torch", nn.GRUCell(2, 3).state_dict(), batch_first=True)
     with pytest.raises(WeightsError, match="nonlinearity="):
-        interop.load(source, layers.Conv1dRNN(2, 3, 3).state_dict())
+        interop.load("torch", nn.RNN(2, 3).state_dict())
     with pytest.raises(WeightsError, match="groups=1"):
         interop.load(
             "pytorch_convolutional_rnn", {"weight_hh_l0": torch.zeros(12, 2, 3), "weight_ih_l0": torch.zeros(12, 2, 3)}
         )
+    with pytest.raises(ValueError, match="ndim"):
+        interop.load("torch", STATES["torch"].state, ndim=4)
 
 
 @pytest.mark.parametrize("source", ["ndrplz", "kimmel"])

@@ -61,6 +61,8 @@ def test_rejects_invalid_checkpoints() -> None:
         interop.load("irene", even)
     with pytest.raises(WeightsError, match=r"missing: decoder\.blocks\.1"):
         interop.load("irene", {k: v for k, v in state.items() if not k.startswith("decoder.blocks.1")})
+    with pytest.raises(ValueError, match="irene"):
+        interop.export(interop.load("irene", state), "irene")
 
 
 def test_a_far_block_is_listed_and_takes_no_memory() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from convrnn_zoo import interop
-from tests.helpers.interop.recorded import assert_close, channels_first
+from tests.helpers.interop.recorded import assert_close, assert_identical, channels_first
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
@@ -98,6 +98,12 @@ def check_layer(options: dict[str, Any], bidirectional: bool, data: st.DataObjec
     for s, expected in zip([s[d] for d in range(len(h)) for s in (h, c)], last, strict=True):
         assert_as_close(s, channels_first(expected, 1), options["activation"])
 
+    arrays = interop.export(ours, "keras")
+    tails = {path.split("/")[-1]: value for path, value in state.items()}
+    assert {path.split("/")[-1] for path in arrays} == set(tails)
+    if not bidirectional:
+        assert_identical({path.split("/")[-1]: value for path, value in arrays.items()}, tails)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -123,3 +129,26 @@ def test_random_files(bidirectional: bool, options: dict[str, Any], tmp_path_fac
         save(folder / name)
         ours = interop.load("keras", folder / name, **kwargs)
         assert_close(ours(channels_first(x, 2))[0], channels_first(y, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_keras_loads_exported_layers(ndim: int, bidirectional: bool) -> None:
+    from convrnn_zoo import layers
+
+    ours = getattr(layers, f"Conv{ndim}dLSTM")(2, 3, 3, batch_first=True, bidirectional=bidirectional)
+    options = {"ndim": ndim, "filters": 3, "kernel_size": 3, "padding": "same"}
+    theirs = built(options, bidirectional)
+    x = torch.randn(2, 4, *[5] * ndim, 2)
+    theirs.build(tuple(x.shape))
+    arrays = interop.export(
+        ours, "keras", name=theirs.forward_layer.name.removeprefix("forward_") if bidirectional else None
+    )
+    for v in theirs.weights:
+        values = [value for path, value in arrays.items() if v.path.endswith(path)]
+        if "seed" not in v.path:
+            v.assign(*values)
+    with torch.no_grad():
+        y = theirs(x)[0]
+    assert_close(ours(channels_first(x, 2))[0], channels_first(y, 2))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from convrnn_zoo import WeightsError, interop
+from convrnn_zoo import WeightsError, interop, models
 from tests.helpers.interop.recorded import Recorded, assert_agree, assert_close, recorded
 from tests.helpers.registry import slow_unless
 
@@ -231,6 +231,8 @@ def test_rejects_invalid_options_and_states_of_a_convlstm() -> None:
     even = {k: v[..., :4, :4] if v.shape[-1] == 5 else v for k, v in state.items()}
     with pytest.raises(WeightsError, match=r"kernel \(4, 4\)"):
         interop.load("openstl", even, patch_size=4)
+    with pytest.raises(ValueError, match=r"openstl.*pytorch_convolutional_rnn"):
+        interop.export(models.create_model("predrnn", hidden_channels=4, num_layers=1), "openstl")
 
 
 @pytest.mark.parametrize("option", ["tau", "cell_mode", "model_mode"])

@@ -328,6 +328,7 @@ sources = partial(
         "source": "`{}`".format,
         "reads": lambda name: "[{0}]({2})".format(*SOURCES[name].title.rpartition(", ")),
         "options": lambda name: ", ".join(f"`{option}`" for option in SOURCES[name].options) or "–",
+        "writes back": lambda name: "yes" if SOURCES[name].export else "no",
     },
 )
 

@@ -2,8 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.helpers.interop import dgmr_states, rvm_states
 from tests.helpers.interop.recorded import ASKED, recorded, recorded_layer
@@ -14,7 +13,6 @@ class Example(NamedTuple):
     options: dict[str, Any]
 
 
-TORCHGEO_HEAD = {"head.weight": torch.ones(3, 5, 1, 1), "head.bias": torch.ones(3)}
 STATES: dict[str, Example] = {
     "pytorch_convolutional_rnn": Example(recorded_layer("Conv2dLSTM", "bi_2layer")[0].state, {"batch_first": True}),
     "ndrplz": Example(recorded("ndrplz_convlstm").state, {}),
@@ -32,5 +30,6 @@ STATES: dict[str, Example] = {
         {k: v for k, v in recorded("digital_typhoon").state.items() if not k.endswith("num_batches_tracked")}, {}
     ),
     "e2vid": Example(recorded("e2vid_plus").state, recorded("e2vid_plus").kwargs),
-    "torchgeo": Example({**recorded("torchgeo_convlstm").state, **TORCHGEO_HEAD}, {}),
+    "torchgeo": Example(recorded("torchgeo_conv3dlstm").state, {}),
+    "torch": Example(nn.GRU(3, 4, 2, bidirectional=True).state_dict(), {}),
 }
