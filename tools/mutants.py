@@ -24,8 +24,18 @@ import click
 
 from . import ROOT
 
-FOLDERS = ("layers", "pretrained", "data", "train")
-FURTHER = {"layers": ["tests/interop"], "pretrained": ["tests/hub"], "data": ["tests/data"]}
+FOLDERS = ("layers", "models", "interop", "pretrained", "values", "data", "predict", "train", "exporting")
+FURTHER = {
+    "layers": ["tests/interop", "tests/models"],
+    "models": ["tests/interop", "tests/exporting"],
+    "interop": ["tests/pretrained", "tests/hub"],
+    "pretrained": ["tests/hub", "tests/models"],
+    "values": ["tests/data", "tests/predict"],
+    "data": ["tests/data", "tests/predict", "tests/train"],
+    "predict": ["tests/cli"],
+    "train": ["tests/cli"],
+    "exporting": ["tests/cli"],
+}
 """Tests of other folders that compare values of a folder: with those of the original code, before a push, or read."""
 OPERATORS = re.compile(
     "core/("
