@@ -244,8 +244,8 @@ def launch(
 
     Raises:
         ValueError: `threads` or `checkpoint_minutes` is out of range, a tracker is unknown, `device` is set for several
-            processes, or the launcher was passed a precision or accumulation other than that of the recipe, or options
-            that are not supported, such as FSDP.
+            processes, several processes on a CPU have the key `sync_bn`, or the launcher was passed a precision or
+            accumulation other than that of the recipe, or options that are not supported, such as FSDP.
     """
     accelerate = need("accelerate", "train")
     check_launcher(config or {})
@@ -266,6 +266,11 @@ def launch(
     if accelerator.num_processes > 1:
         if device is not None:
             raise ValueError(f"device {device} is for a single process; the launcher chooses those of several")
+        if (config or {}).get("sync_bn") and accelerator.device.type == "cpu":
+            raise ValueError(
+                "the recipe's sync_bn: torch shares statistics on GPUs and XPUs only, and these processes "
+                "train on a cpu; leave sync_bn out"
+            )
         if not _joined:
             _joined.append(accelerator)
             atexit.register(accelerator.end_training)
