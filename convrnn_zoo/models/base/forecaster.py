@@ -1,6 +1,6 @@
 """Base classes of forecasters: input checks, forecasts in the unit of the data, encoders with a decoder, ensembles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, partialmethod
 from typing import Any, ClassVar, TypeVar
 
@@ -121,6 +121,7 @@ class Forecaster(ZooModel):
         future: Any = None,
         inputs: Inputs = None,
         batch_size: int = 16,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Frames:
         """Forecasts the frames that follow, in the unit of the data; maps may be of any size.
 
@@ -141,6 +142,7 @@ class Forecaster(ZooModel):
             inputs: number of the latest frames to read, or ``"all"``. By default ``preprocessing.inputs``, the number
                 in training; fewer frames give a warning. If it is None, all frames are read.
             batch_size: sequences per batch.
+            storage_options: options of fsspec for an address, as in xarray.
 
         Returns:
             The forecast, in float32. Its axes are those of `frames`, and T is `horizon`. For a tensor, it is a tensor
@@ -160,8 +162,17 @@ class Forecaster(ZooModel):
             >>> tuple(rain.shape), bool(4 < rain[0].mean() < 6)
             ((12, 50, 60), True)
         """
-        options: Any = {"horizon": horizon, "inputs": inputs, "batch_size": batch_size}
-        return run_forecast(self, frames, self, static=static, future=future, **options)[0]
+        return run_forecast(
+            self,
+            frames,
+            self,
+            horizon=horizon,
+            static=static,
+            future=future,
+            inputs=inputs,
+            batch_size=batch_size,
+            storage_options=storage_options,
+        )[0]
 
     def preprocess(self, frames: Tensor) -> Tensor:
         """Converts frames ``(…, C, H, W)`` from the unit of the data to the values that the network reads.
@@ -356,6 +367,7 @@ class EnsembleForecaster(Ensemble, Forecaster):
         seed: int | None = None,
         inputs: Inputs = None,
         batch_size: int = 16,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Any:
         """Forecasts an ensemble in the unit of the data.
 
@@ -373,8 +385,15 @@ class EnsembleForecaster(Ensemble, Forecaster):
             >>> tuple(rain.shape), tuple(above_1_mm.shape)
             ((3, 4, 50, 70), (4, 50, 70))
         """
-        call_model = self.choose_call(self, members, seed)
-        return run_forecast(self, frames, call_model, horizon=horizon, inputs=inputs, batch_size=batch_size)[0]
+        return run_forecast(
+            self,
+            frames,
+            self.choose_call(self, members, seed),
+            horizon=horizon,
+            inputs=inputs,
+            batch_size=batch_size,
+            storage_options=storage_options,
+        )[0]
 
     def members(self, x: Tensor, horizon: int | None = None, *, members: int = 20, seed: int | None = None) -> Tensor:
         """Returns an ensemble of forecasts ``(members, N, horizon, C, H, W)`` from frames `x` ``(N, T, C, H, W)``.

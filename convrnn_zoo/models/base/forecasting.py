@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from ... import _checks as check
 from ..._extras import need
 from ..._hints import suggest, warn
-from ..._stores import Store, find_place, open_zarr_store
+from ..._stores import Place, Store, find_place, open_zarr_store
 from ...values.labels.axes import CHANNEL, Layout, axis_coordinate
 from ...values.labels.forecast import OUTSIDE, choose_pixel_km, describe_conversions, label_forecast, name_targets
 from ...values.labels.form import align, choose_variable, is_data_array, is_labelled, normal_form, stack, to_units
@@ -66,6 +66,7 @@ def run_forecast(
     horizon: int | None = None,
     inputs: Inputs = None,
     batch_size: int = 16,
+    storage_options: Mapping[str, Any] | None = None,
     static: Any = None,
     future: Any = None,
     minutes: float | None = None,
@@ -87,7 +88,9 @@ def run_forecast(
     if len({*thresholds}) < len(thresholds):
         raise ValueError(f"thresholds must differ, got {', '.join(f'{t:g}' for t in thresholds)}")
     if is_address(frames):
-        frames = open_latest(model, frames, inputs)
+        frames = open_latest(model, find_place(frames, storage_options), inputs)
+    elif storage_options:
+        raise ValueError(f"storage_options are for the address of a Zarr store, got {check.describe(frames)}")
     all_frames = read_frames(model, frames)
     observed, steps = all_frames, all_frames.x.shape[1]
     if all_frames.labels is not None:  # without later frames that have no value
@@ -138,9 +141,9 @@ def is_address(frames: Any) -> bool:
     return isinstance(frames, str | os.PathLike | Store) or hasattr(frames, "read_only")
 
 
-def open_latest(model: Any, source: Any, inputs: Inputs) -> Any:
+def open_latest(model: Any, place: Place, inputs: Inputs) -> Any:
     """Opens the latest frames of a Zarr store, as many as a forecast reads, as a Dataset in normal form."""
-    place, xarray = find_place(source), need("xarray", "zarr")
+    xarray = need("xarray", "zarr")
     if isinstance(place, Path) and place.suffix.lower() != ".zarr":
         raise ValueError(f"{place}: forecast reads frames or Zarr stores; read other files by convrnn_zoo.predict")
     if not place.exists():

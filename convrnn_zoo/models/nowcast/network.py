@@ -1,6 +1,6 @@
 """The network of the nowcast: ConvGRU layers forecast growth and decay in coordinates that move with the rain."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -345,6 +345,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         outside: str = "climatology",
         inputs: Inputs = None,
         batch_size: int = 1,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Any:
         """Forecasts rain rates in mm/h; NaN where the last frame is unknown.
 
@@ -381,6 +382,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             pixel_km=pixel_km,
             inputs=inputs,
             batch_size=batch_size,
+            storage_options=storage_options,
         )[0]
 
     @torch.no_grad()
@@ -396,6 +398,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         pixel_km: float | None = None,
         inputs: Inputs = None,
         batch_size: int = 1,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> tuple[Any, Any]:
         """Returns :meth:`forecast`, and the mask ``([N,] horizon, H, W)`` of pixels whose rain comes from outside.
 
@@ -408,6 +411,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             horizon=horizon,
             inputs=inputs,
             batch_size=batch_size,
+            storage_options=storage_options,
             minutes=minutes,
             pixel_km=pixel_km,
         )
@@ -468,6 +472,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         outside: str = "climatology",
         inputs: Inputs = None,
         batch_size: int = 1,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Any:
         """Forecasts the probability that rain reaches each of the `thresholds` in mm/h.
 
@@ -490,6 +495,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             pixel_km=pixel_km,
             inputs=inputs,
             batch_size=batch_size,
+            storage_options=storage_options,
         )[0]
 
     @torch.no_grad()
@@ -504,6 +510,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
         outside: str = "climatology",
         inputs: Inputs = None,
         batch_size: int = 1,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> tuple[Any, Any]:
         """Returns :meth:`probabilities`, and the mask ``([N,] horizon, H, W)`` of pixels whose rain is from outside.
 
@@ -520,6 +527,7 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             horizon=horizon,
             inputs=inputs,
             batch_size=batch_size,
+            storage_options=storage_options,
             minutes=minutes,
             pixel_km=pixel_km,
             thresholds=rates,

@@ -59,6 +59,20 @@ def test_an_archive_is_forecast_from_an_address_to_an_address(bucket, tmp_path, 
     xr.testing.assert_allclose(network().forecast(f"simplecache::{bucket}/a.zarr"), forecast)
 
 
+@pytest.mark.parametrize("make", [network, nowcast])
+def test_a_forecast_takes_the_storage_options_of_an_address(make, bucket, tmp_path):
+    save(rain(), f"{bucket}/a.zarr")
+    model, options = make(), {"simplecache": {"cache_storage": str(tmp_path / "cache")}}
+    forecast = model.forecast(f"simplecache::{bucket}/a.zarr", storage_options=options)
+    assert any((tmp_path / "cache").iterdir())
+    xr.testing.assert_equal(forecast, model.forecast(f"{bucket}/a.zarr"))
+    for frames in (rain(), str(tmp_path / "a.zarr")):  # neither is at an address
+        with pytest.raises(ValueError, match="storage_options"):
+            model.forecast(frames, storage_options=options)
+    if make is nowcast:
+        model.probabilities(f"{bucket}/a.zarr", [1.0], storage_options={"anon": True})
+
+
 def test_commands_take_addresses(bucket, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     convrnn_zoo.save_pretrained(nowcast(), tmp_path / "run")
