@@ -27,11 +27,13 @@ def find_marker(values: Tensor, unit: str) -> float | None:
     No reflectivity is as low or as high as a marker; of other units, only a value far from the others is one.
     """
     for value in (values.min().item(), values.max().item()) if len(values) else ():
-        others = values[values != value]
-        largest = others.abs().max().item() if len(others) else 0.0
-        is_listed = round(value, 1) in SENTINELS and (unit.casefold() == "dbz" or abs(value) > 3 * largest)
-        if is_listed or 1e15 <= abs(value) < math.inf:
+        if 1e15 <= abs(value) < math.inf:
             return value
+        if round(value, 1) in SENTINELS:
+            others = values[values != value]
+            largest = others.abs().max().item() if len(others) else 0.0
+            if unit.casefold() == "dbz" or abs(value) > 3 * largest:
+                return value
     return None
 
 

@@ -13,6 +13,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+EXPIRED = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>"
 
 
 def free_port():
@@ -45,29 +46,34 @@ def server():
 
 
 @contextlib.contextmanager
-def proxy(port, every=20):
-    """Yields the port of a proxy, and its counts of requests and of failed ones.
+def proxy(port, every=20, at=0):
+    """Yields the port of a proxy, which is `at` unless that is 0, and its counts of requests and of failed ones.
 
     One of `every` requests fails: by a 503 that asks for less, by a 500 after the request was done, or without an
-    answer. With `every` 0, none does.
+    answer. With `every` 0, none does. Keys have expired after the request ``counts["expires"]``.
     """
-    counts, lock = {"requests": 0, "failed": 0}, threading.Lock()
+    counts, lock = {"requests": 0, "failed": 0, "expires": float("inf")}, threading.Lock()
+    closed = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_any(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if closed.is_set():  # connections that are still open
+                self.close_connection = True
+                return
             with lock:
                 counts["requests"] += 1
-                fails = bool(every) and counts["requests"] % every == 0
+                is_expired = counts["requests"] > counts["expires"]
+                fails = bool(every) and counts["requests"] % every == 0 and not is_expired
                 kind = counts["failed"] % 3
                 counts["failed"] += fails
             if fails and kind == 2:
                 self.close_connection = True
                 return
-            status, headers, content = 503, [], SLOW_DOWN
-            if not (fails and kind == 0):
+            status, headers, content = (403, [], EXPIRED) if is_expired else (503, [], SLOW_DOWN)
+            if not is_expired and not (fails and kind == 0):
                 upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 upstream.request(self.command, self.path, body, dict(self.headers))
                 answer = upstream.getresponse()
@@ -90,13 +96,14 @@ def proxy(port, every=20):
         def log_message(self, *args):
             pass
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd = ThreadingHTTPServer(("127.0.0.1", at), Handler)
     httpd.daemon_threads = True
     thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
     try:
         yield httpd.server_address[1], counts
     finally:
+        closed.set()
         httpd.shutdown()
         httpd.server_close()
 

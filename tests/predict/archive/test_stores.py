@@ -1,5 +1,6 @@
 """Archives and forecasts in stores at an address: what object stores guarantee is enough."""
 
+import importlib.util
 import re
 import threading
 import warnings
@@ -8,7 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, ObjectStore
 
 import convrnn_zoo
 from convrnn_zoo import _requests
@@ -104,6 +105,31 @@ def test_other_addresses_are_errors(address, message, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=message):
             call()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("az", "adlfs")])
+def test_a_missing_package_of_a_scheme_is_named(scheme, package, monkeypatch):
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    calls = (
+        lambda address: forecast_archive(network(), address, MemoryStore()),
+        lambda address: forecast_archive(network(), rain(), address),
+        network().forecast,
+    )
+    for call in calls:
+        with pytest.raises(ImportError, match=rf"{scheme}://bucket/a.zarr.*pip install '{package}'"):
+            call(f"{scheme}://bucket/a.zarr")
+
+
+def test_an_archive_in_a_store_of_obstore():
+    obstore = pytest.importorskip("obstore", reason="pip install obstore")
+    expected = MemoryStore()
+    frames, store = (ObjectStore(obstore.store.MemoryStore()) for _ in range(2))
+    rain().to_zarr(frames, consolidated=False)
+    forecast_archive(network(), rain(), expected, every=4)
+    forecast_archive(network(), frames, store, every=4)
+    keys = [part["path"] for parts in store.store.list() for part in parts]
+    assert {key: store.store.get(key).bytes().to_bytes() for key in keys} == contents(expected)
 
 
 # ---- interruptions ---------------------------------------------------------------------------------------------------
