@@ -39,11 +39,9 @@ def make_archive(path: Any) -> None:
 
 def start_cluster(workers: int) -> Any:
     """Returns a client of a cluster on this machine whose workers have imported the package."""
-    import distributed
-
     from convrnn_zoo.predict.archive.run import start_workers
 
-    client = distributed.Client(start_workers(workers))
+    client = start_workers(workers)
     client.run(_import)
     return client
 

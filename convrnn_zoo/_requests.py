@@ -1,16 +1,13 @@
 """Requests to Zarr stores. Importing this module imports zarr."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ._extras import need
 
 storage: Any = need("zarr.storage", "zarr")
-new_buffers = need("zarr.buffer", "zarr").default_buffer_prototype
-sync = need("zarr.core.sync", "zarr").sync
-"""Runs a coroutine on the loop of zarr's stores; zarr has no public function for it."""
-
 DELAYS = (0.2, 1.0, 5.0, 15.0)
 """Seconds before a request is repeated. The clients of S3, GCS and Azure have repeated it several times before."""
 FINAL = (FileNotFoundError, PermissionError, ValueError, TypeError, LookupError, NotImplementedError)
@@ -19,6 +16,8 @@ FINAL = (FileNotFoundError, PermissionError, ValueError, TypeError, LookupError,
 
 def open_address(address: str, options: Mapping[str, Any], read_only: bool) -> Any:
     """Opens the store at an address with fsspec, whose file systems end their connections; zarr leaves them open."""
+    if address.startswith("s3://"):
+        options = {"max_concurrency": 1, **options}  # else s3fs asks for the size of each object that it reads
     files, path = need("fsspec.core", "cloud").url_to_fs(address, **options)
     wrapper = need("fsspec.implementations.asyn_wrapper", "cloud").AsyncFileSystemWrapper
     return storage.FsspecStore(wrapper(files, asynchronous=True), path=path, read_only=read_only)
@@ -29,28 +28,30 @@ def publish(content: Any, store: Any) -> None:
 
     Until then, readers see what was there before, as the root has the metadata of all arrays.
     """
+    prototype, root = need("zarr.buffer", "zarr").default_buffer_prototype(), "zarr.json"
 
     async def copy(key: str) -> None:
-        await store.set(key, await content.get(key, new_buffers()))
+        await store.set(key, await content.get(key, prototype))
 
     async def copy_all() -> None:
-        root = "zarr.json"
         await asyncio.gather(*[copy(key) async for key in content.list() if key != root])
         await copy(root)
 
-    sync(copy_all())
+    run_requests(copy_all())
 
 
-def read_text(store: Any, key: str) -> str:
-    """Returns the text of a key that is no part of the hierarchy of arrays; empty if there is none."""
-    value = sync(store.get(key, new_buffers()))
-    return "" if value is None else value.to_bytes().decode()
+def run_requests(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine on the loop of zarr, for which zarr has no public function, or else on one of its own.
 
-
-def write_text(store: Any, key: str, text: str) -> None:
-    """Writes the text of a key; deletes the key if it is empty."""
-    value = new_buffers().buffer.from_bytes(text.encode())
-    sync(store.set(key, value) if text else store.delete(key))
+    On the latter, the store of another program may fail whose connections belong to the loop of zarr.
+    """
+    try:
+        from zarr.core.sync import sync
+    except ImportError:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, coroutine).result()
+    else:
+        sync(coroutine)
 
 
 class RetryingStore(storage.WrapperStore):
@@ -63,8 +64,7 @@ class RetryingStore(storage.WrapperStore):
     def __str__(self) -> str:
         return str(self.place)
 
-    def __repr__(self) -> str:
-        return f"RetryingStore({self.place})"
+    __repr__ = __str__
 
     def _with_store(self, store: Any) -> "RetryingStore":
         return type(self)(store, self.place)
@@ -87,10 +87,6 @@ class RetryingStore(storage.WrapperStore):
         """Reads a value, or a part of it."""
         return await self._repeat(super().get, key, prototype, byte_range)
 
-    async def get_partial_values(self, prototype: Any, key_ranges: Iterable[Any]) -> list[Any]:
-        """Reads parts of values."""
-        return await self._repeat(super().get_partial_values, prototype, list(key_ranges))
-
     async def set(self, key: str, value: Any) -> None:
         """Writes a value."""
         await self._repeat(super().set, key, value)
@@ -98,10 +94,6 @@ class RetryingStore(storage.WrapperStore):
     async def delete(self, key: str) -> None:
         """Deletes a value."""
         await self._repeat(super().delete, key)
-
-    async def exists(self, key: str) -> bool:
-        """Returns whether there is a value."""
-        return await self._repeat(super().exists, key)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """Yields the names below a prefix."""

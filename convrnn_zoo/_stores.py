@@ -46,24 +46,15 @@ class Store:
         return str(self).rstrip("/").rpartition("/")[2]
 
     @property
-    def stem(self) -> str:
-        """The name without its suffix."""
-        return self.name.removesuffix(self.suffix)
-
-    @property
     def parts(self) -> tuple[str, ...]:
         """The address, by which several are sorted."""
         return (str(self),)
 
-    def is_dir(self) -> bool:
-        """Returns False, since a store is no folder of files."""
+    def is_dir(self, *_: str) -> bool:
+        """Returns False, since a store is neither a file nor a folder, and patterns are of files."""
         return False
 
-    is_file = is_dir
-
-    def match(self, pattern: str) -> bool:
-        """Returns False, since patterns are of files."""
-        return False
+    is_file = match = is_dir
 
     def exists(self) -> bool:
         """Returns whether there is a Zarr array or group."""
@@ -142,8 +133,6 @@ def find_place(source: Any, options: Mapping[str, Any] | None = None) -> Place:
 
 def open_zarr_store(place: Place, read_only: bool = True) -> Any:
     """Returns the store of zarr at a place."""
-    return (
-        place.open(read_only)
-        if isinstance(place, Store)
-        else need("zarr.storage", "zarr").LocalStore(place, read_only=read_only)
-    )
+    if isinstance(place, Store):
+        return place.open(read_only)
+    return need("zarr.storage", "zarr").LocalStore(place, read_only=read_only)

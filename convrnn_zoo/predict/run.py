@@ -110,7 +110,7 @@ class ForecastRun:
         return self.options.minutes or self.values.step
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "frames"}
+        return {k: v for k, v in vars(self).items() if not isinstance(getattr(type(self), k, None), cached_property)}
 
     def forecast_frames(self, frames: Tensor, count: int) -> Result:
         """Forecasts from the first `count` of the frames ``(N, T, C, H, W)``, and from the known inputs in all.

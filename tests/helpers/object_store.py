@@ -50,9 +50,9 @@ def proxy(port, every=20, at=0):
     """Yields the port of a proxy, which is `at` unless that is 0, and its counts of requests and of failed ones.
 
     One of `every` requests fails: by a 503 that asks for less, by a 500 after the request was done, or without an
-    answer. With `every` 0, none does. Keys have expired after the request ``counts["expires"]``.
+    answer. With `every` 0, none does. Keys expire with write number ``counts["expires"]``.
     """
-    counts, lock = {"requests": 0, "failed": 0, "expires": float("inf")}, threading.Lock()
+    counts, lock = {"requests": 0, "writes": 0, "failed": 0, "expires": float("inf")}, threading.Lock()
     closed = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,7 +65,8 @@ def proxy(port, every=20, at=0):
                 return
             with lock:
                 counts["requests"] += 1
-                is_expired = counts["requests"] > counts["expires"]
+                counts["writes"] += self.command == "PUT"
+                is_expired = counts["writes"] >= counts["expires"]
                 fails = bool(every) and counts["requests"] % every == 0 and not is_expired
                 kind = counts["failed"] % 3
                 counts["failed"] += fails

@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import hashlib
+import json
 import logging
 import os
-import uuid
+import secrets
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,20 +29,9 @@ from ...values.labels.axes import LEAD_TIME, MEMBER, THRESHOLD
 from ...values.labels.forecast import OUTSIDE
 from ..options import ForecastOptions, accepts
 from ..run import ForecastRun, Result
+from . import store
 from .issues import find_issues
-from .store import (
-    ISSUE,
-    MISSING,
-    OPEN,
-    PROGRESS,
-    RUN,
-    check_settings,
-    choose_batch,
-    is_store,
-    open_store,
-    store_content,
-    write_region,
-)
+from .store import ISSUE, MISSING, OPEN, PROGRESS, RUN
 
 logger = logging.getLogger("convrnn_zoo")
 SAMPLE = 8
@@ -115,9 +105,9 @@ def forecast_archive(
         (2, 12)
     """
     network: Any = from_pretrained(model) if isinstance(model, str) else model
+    name = model if isinstance(model, str) else type(model).__name__
     if not isinstance(network, Forecaster):
-        described = model if isinstance(model, str) else type(model).__name__
-        raise ValueError(f"{described} is no forecaster; an archive is forecast by one")
+        raise ValueError(f"{name} is no forecaster; an archive is forecast by one")
     place = find_absolute(output, storage_options)
     if place.suffix != ".zarr":
         raise ValueError(f"{place}: an archive is forecast into a Zarr store; pass a name that ends in .zarr")
@@ -128,8 +118,7 @@ def forecast_archive(
     parts = archive if isinstance(archive, list | tuple) else [archive]
     if all(isinstance(p, str | os.PathLike) for p in parts):
         archive = [find_absolute(p, storage_options) for p in parts]
-    name = model if isinstance(model, str) else str(network.pretrained_cfg.get("architecture", type(network).__name__))
-    name = network.metadata.name if network.metadata else name
+    name = str(network.pretrained_cfg.get("architecture", name))
     threads = max(1, (os.cpu_count() or 1) // jobs) if threads is None and jobs > 1 else threads
     with evaluating(network):
         run = ArchiveRun(network, name, archive, ForecastOptions(**options), place, threads, every, period, batch_size)
@@ -146,9 +135,8 @@ def forecast_archive(
 
 def find_absolute(source: Any, options: Mapping[str, Any] | None = None) -> Place:
     """Returns the place of a source or an output for workers, which may run in another directory."""
-    is_local = options and isinstance(source, str | os.PathLike) and "://" not in os.fspath(source)
-    place = find_place(source, None if is_local else options)
-    return place if isinstance(place, Store) else place.absolute()
+    place = find_place(source)
+    return find_place(source, options) if isinstance(place, Store) else place.absolute()
 
 
 @dataclass(eq=False)
@@ -166,18 +154,13 @@ class ArchiveRun(ForecastRun):
         self.inputs = self.expected_inputs or 1  # frames that a forecast reads up to its issue time
         self.step = self.expected_step or self.frames.step
         self.ahead = self.horizon if self.model.future_chans else 0  # frames after the issue time, for known inputs
+        fix = self.options.describe_fix(self.model)
         self.issues = find_issues(
-            self.frames,
-            self.inputs,
-            self.step,
-            ahead=self.ahead,
-            every=every,
-            period=period,
-            fix=self.options.describe_fix(self.model),
+            self.frames, self.inputs, self.step, ahead=self.ahead, every=every, period=period, fix=fix
         )
         if self.pixels:
             logger.log(logging.INFO if self.is_sized else logging.WARNING, self.pixels)
-        self.batch = batch_size or choose_batch(self.template)
+        self.batch = batch_size or store.choose_batch(self.template)
 
     @property
     def template(self) -> Any:
@@ -187,53 +170,51 @@ class ArchiveRun(ForecastRun):
     def prepare_store(self) -> None:
         """Creates the store; or checks the settings of an existing one, and adds the new issue times of the archive.
 
-        This run may then write regions, and no earlier one. Settings are compared before, and again after a creation,
-        so that a run with others stops none.
+        This run may then write regions, and no earlier one. A run with other settings stops none.
         """
-        from ... import _requests as requests  # imports zarr
+        from ..._requests import publish  # imports zarr
 
-        template = self.template
-        settings, self.key = self.describe(template), uuid.uuid4().hex
-        store = open_zarr_store(self.place, read_only=False)
-        grows = not is_store(self.place) or self.check_store(settings)
-        requests.write_text(store, RUN, self.key)
-        if grows and is_store(self.place):  # created since, or to be extended
-            grows = self.check_store(settings)
-        if grows:
+        template, exists = self.template, store.exists(self.place)
+        settings, self.number = self.describe(template), secrets.randbits(63)
+        grows = exists and self.check_store(settings)
+        if exists:
+            store.open_store(self.place, "r+")[0][RUN][0] = self.number
+        if grows or not exists:
             frames, issues = self.frames.dataset, self.issues
-            requests.publish(store_content(template, frames, issues, self.step, self.batch, settings), store)
+            content = store.make_content(template, frames, issues, self.step, self.batch, settings, self.number)
+            publish(content, open_zarr_store(self.place, read_only=False))
+            self.check_store(settings)  # which another run may have created at the same time
         for file in self.place.rglob("*.partial") if isinstance(self.place, Path) else ():
             file.unlink(missing_ok=True)  # Zarr leaves them if a process is killed while it writes
 
     def check_store(self, settings: Mapping[str, Any]) -> bool:
-        """Checks the settings of the existing store; returns whether the archive adds issue times to it."""
-        _, stored = open_store(self.place)
+        """Returns whether the archive adds issue times to the store; raises ValueError if it has other settings."""
+        stored = store.open_store(self.place)[1]
         first = self.describe_issues(stored["issue_times"]["count"])  # of the store, to which the archive may add some
         grows = first == stored["issue_times"] and first["count"] < len(self.issues)
-        check_settings(self.place, stored, {**settings, "issue_times": first} if grows else settings)
+        now = json.loads(json.dumps({**settings, "issue_times": first} if grows else settings))
+        for key in {**now, **stored}:
+            if (before := stored.get(key)) != (after := now.get(key)):
+                raise ValueError(
+                    f"{self.place} was begun with {key} = {before!r:.90}, and is {after!r:.90} now; pass the same "
+                    "settings and archive, limit its issue times with period (--period), or choose another name"
+                )
         return bool(grows)
 
     @cached_property
     def group(self) -> Any:
         """The Zarr group of the store, which each process opens."""
-        return open_store(self.place, "r+")[0]
+        return store.open_store(self.place, "r+")[0]
 
     def check_run(self) -> None:
         """Raises RuntimeError if a later run writes the store now."""
-        from ..._requests import read_text
-
-        if read_text(self.group.store, RUN) != self.key:
+        if self.group[RUN][0] != self.number:
             raise RuntimeError(f"{self.place}: another run has begun to write it, and goes on in place of this one")
 
     def finish(self) -> None:
         """Leaves the store to any later run."""
-        from ... import _requests as requests
-
         self.check_run()
-        requests.write_text(self.group.store, RUN, "")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in super().__getstate__().items() if k != "group"}
+        self.group[RUN][0] = 0
 
     def describe(self, template: Any) -> dict[str, Any]:
         """Returns the settings that determine a store, of which `template` is the forecast from one issue time."""
@@ -241,11 +222,11 @@ class ArchiveRun(ForecastRun):
         for key, tensor in self.model.state_dict().items():
             weights.update(key.encode() + tensor.detach().cpu().float().numpy().tobytes())
         others = {ISSUE, "time", LEAD_TIME, MEMBER, THRESHOLD, OUTSIDE}
-        places = {str(n): repr(c.values.tolist()) for n, c in template.coords.items() if n not in others}
+        places = {f"values of {n}": repr(c.values.tolist()) for n, c in template.coords.items() if n not in others}
         return {
             "model": self.weights,
             "weights": weights.hexdigest(),
-            "coordinates": {n: hashlib.sha256(text.encode()).hexdigest() for n, text in sorted(places.items())},
+            **{n: hashlib.sha256(text.encode()).hexdigest() for n, text in places.items()},
             "issue_times": self.describe_issues(len(self.issues)),
             "inputs": self.inputs,
             "horizon": self.horizon,
@@ -292,11 +273,11 @@ class ArchiveRun(ForecastRun):
             first = region * self.batch
             issues = self.issues[first : first + self.batch]
             windows = self.read(issues)
-            missing = [int((~self.find_known(window).all(1)).sum()) for window in windows]
-            checksums = list(map(find_checksum, windows))
-            forecasts = self.forecast_issues(windows, issues)
+            known = list(map(self.find_known, windows))
+            forecasts = self.forecast_issues(windows, known, issues)
+            missing = [int((~k.all(1)).sum()) for k in known]
             self.check_run()
-            write_region(self.group, forecasts, first, missing, checksums)
+            store.write_region(self.group, forecasts, first, missing, list(map(find_checksum, windows)))
         finally:
             torch.set_num_threads(before)
 
@@ -312,9 +293,8 @@ class ArchiveRun(ForecastRun):
         """Returns which channels of the input frames have a value, ``(T, C)``."""
         return window[: self.inputs, : self.frames.observed].isfinite().flatten(2).any(-1)
 
-    def forecast_issues(self, windows: Sequence[Tensor], issues: Any) -> list[Any]:
+    def forecast_issues(self, windows: Sequence[Tensor], known: Sequence[Tensor], issues: Any) -> list[Any]:
         """Returns the labelled forecast from each window of frames, without values if its last frame has none."""
-        known = [self.find_known(window) for window in windows]
         # a model may leave out frames without a value, which its batch then shares
         groups = [[i for i, k in enumerate(known) if k.all()]]
         groups += [[i] for i, k in enumerate(known) if not k.all() and k[-1].any() and k.any(0).all()]
@@ -346,8 +326,7 @@ class ArchiveRun(ForecastRun):
             return find_checksum(self.read(self.issues[i : i + 1])[0]) != int(checksums[i])
 
         complete = numpy.flatnonzero(missing == 0)
-        sampled = numpy.unique(numpy.linspace(0, max(len(complete) - 1, 0), SAMPLE).astype(int))
-        if changed := list(filter(has_changed, complete[sampled[: len(complete)]].tolist())):
+        if changed := list(filter(has_changed, complete[:: len(complete) // SAMPLE + 1].tolist())):
             raise ValueError(
                 f"{self.place} has a forecast from {self.name_issues(self.issues[changed])[0]}, and the archive has "
                 "other values there; pass the same archive, or choose another name"
@@ -361,19 +340,19 @@ class ArchiveRun(ForecastRun):
 
 def find_checksum(frames: Tensor) -> int:
     """Returns a checksum of frames, of which all NaN are equal."""
-    return zlib.crc32(frames.masked_fill(frames.isnan(), torch.nan).contiguous().numpy().tobytes())
+    return zlib.crc32(frames.masked_fill(frames.isnan(), torch.nan).contiguous().numpy().data)
 
 
 # ---- several processes -------------------------------------------------------------------------------------------
 def start_workers(jobs: int) -> Any:
-    """Starts a Dask cluster of processes on this machine.
+    """Starts a Dask cluster of processes on this machine, and returns its client.
 
     Dask sets MALLOC_TRIM_THRESHOLD_ in its processes, with which glibc returns the memory of each large tensor to the
     system; getting it back doubles the processor time of a forecast.
     """
     options = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
     with need("dask.config", "archive").set(options):
-        return need("distributed", "archive").LocalCluster(
+        return need("distributed", "archive").Client(
             n_workers=jobs,
             threads_per_worker=1,
             memory_limit=0,
@@ -390,9 +369,9 @@ def _run_on_workers(run: ArchiveRun, regions: Sequence[int], jobs: int, schedule
     """
     distributed = need("distributed", "archive")
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(start_workers(jobs)) if scheduler is None else scheduler
+        client = scheduler
         if not isinstance(client, distributed.Client):
-            client = stack.enter_context(distributed.Client(client))
+            client = stack.enter_context(start_workers(jobs) if client is None else distributed.Client(client))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
             shared = client.submit(copy, run, pure=False)

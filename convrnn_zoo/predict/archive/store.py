@@ -20,7 +20,7 @@ MISSING = "missing_inputs"
 PROGRESS = "progress"
 """Group with the settings of the store, and a checksum of the inputs of each finished issue time."""
 RUN = f"{PROGRESS}/run"
-"""Key with the name of the run that may write regions; it is deleted when all are written."""
+"""Array with the number of the run that may write regions; 0 if all are written."""
 COORDINATES, UNITS = 4096, "seconds since 1970-01-01"
 """Issue times in a chunk of the coordinates, and their unit; neither depends on their number."""
 OPEN: dict[str, Any] = {"consolidated": True, "chunks": None, "decode_timedelta": True, "decode_coords": "all"}
@@ -49,12 +49,14 @@ def _choose_chunks(variable: Any, batch: int) -> dict[str, int]:
     return chunks
 
 
-def store_content(template: Any, frames: Any, issues: Any, step: Any, batch: int, settings: Mapping[str, Any]) -> Any:
+def make_content(
+    template: Any, frames: Any, issues: Any, step: Any, batch: int, settings: Mapping[str, Any], run: int
+) -> Any:
     """Returns a store in memory without forecasts for `issues`, the numbers of frames: metadata and coordinates.
 
     `template` is the labelled forecast of one of them, whose values are not used. `frames` are in normal form, a `step`
     apart, or None for files without labels. A region has `batch` issue times. Lead times of a calendar step are numbers
-    of months or years, since their durations differ between issue times.
+    of months or years, since their durations differ between issue times. `run` is the number of the run.
 
     A store of more issue times has the same chunks and units: readers with the previous metadata read it as before.
     """
@@ -84,14 +86,13 @@ def store_content(template: Any, frames: Any, issues: Any, step: Any, batch: int
     group = zarr.open_group(content, mode="r+", use_consolidated=False).create_group(PROGRESS)
     group.attrs["settings"] = json.dumps(settings, sort_keys=True)
     group.create_array("checksums", shape=(count,), chunks=(batch,), dtype="uint32", fill_value=0)
+    group.create_array("run", shape=(1,), dtype="uint64", fill_value=0)[0] = run
     consolidate(content)  # in one value, which makes all of it visible
     return content
 
 
 def open_store(place: Place, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
     """Returns the Zarr group of a store of forecasts, and the settings of its run."""
-    if not place.exists():
-        raise FileNotFoundError(f"{place} does not exist")
     try:
         group = need("zarr", "archive").open_group(open_zarr_store(place, mode == "r"), mode=mode)
         return group, json.loads(group[PROGRESS].attrs["settings"])
@@ -99,33 +100,9 @@ def open_store(place: Place, mode: Any = "r") -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"{place} exists and is no store of forecasts of an archive; choose another name") from e
 
 
-def is_store(place: Place) -> bool:
+def exists(place: Place) -> bool:
     """Returns whether there is a Zarr store at a place, or a file; not if its creation was interrupted."""
     return Store(open_zarr_store(place)).exists() or place.is_file()
-
-
-def check_settings(path: Place, stored: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Raises ValueError if a store was begun with other settings than those of this run."""
-    now = json.loads(json.dumps(settings))
-    changed: dict[str, tuple[Any, Any]] = {
-        key: (stored.get(key), value) for key, value in now.items() if stored.get(key) != value
-    }
-    if "coordinates" in changed:
-        before, after = changed["coordinates"]
-        names = ", ".join(n for n in {**before, **after} if before.get(n) != after.get(n))
-        raise ValueError(
-            f"{path}: the archive has other values of {names} than when the store was begun, that is, maps "
-            "of other places; pass the same archive, or choose another name"
-        )
-    if "issue_times" in changed:
-        begun, found = (f"{t['count']} issue times, {t['first']} to {t['last']}" for t in changed["issue_times"])
-        raise ValueError(
-            f"{path} has {begun}, and the archive has {found}; pass the same archive, which may have grown at its "
-            "end, limit its issue times with period (--period), or choose another name"
-        )
-    for key, (before, after) in changed.items():
-        got = f"{key} = {before!r:.80}, and is {after!r:.80} now"
-        raise ValueError(f"{path} was begun with {got}; pass the same settings, or choose another name")
 
 
 def write_region(

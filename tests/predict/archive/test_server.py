@@ -143,7 +143,7 @@ def whole(faults, port):
 
 
 def test_a_run_whose_keys_expire_is_continued_with_other_keys(port, faults, whole):
-    faults["expires"] = faults["requests"] + 150
+    faults["expires"] = faults["writes"] + 35
     with pytest.raises(PermissionError) as error:
         forecast_archive(network(), "s3://bucket/frames.zarr", "s3://bucket/expired.zarr", **OPTIONS)
     assert not re.search("key-of-tests|secret-of-tests", f"{error.value!r}")
@@ -166,7 +166,7 @@ def test_a_server_that_dies_and_comes_back(seconds, port, whole, monkeypatch):
     def serve():
         with proxy(port, 0, at) as (_, counts):
             up.set()
-            while counts["requests"] < 150:
+            while counts["writes"] < 35:
                 time.sleep(0.02)
         died.set()
         if seconds is not None:

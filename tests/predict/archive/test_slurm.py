@@ -69,7 +69,7 @@ def test_workers_keep_the_memory_of_large_tensors():
 if __name__ == "__main__":
     import os, distributed
     from convrnn_zoo.predict.archive.run import start_workers
-    with start_workers(1) as cluster, distributed.Client(cluster) as client:
+    with start_workers(1) as client:
         environments = client.run(lambda: dict(os.environ)).values()
         print([environment.get("MALLOC_TRIM_THRESHOLD_") for environment in environments])
 """

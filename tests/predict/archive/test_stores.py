@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 import threading
 import warnings
 
@@ -14,7 +15,8 @@ from zarr.storage import MemoryStore, ObjectStore
 import convrnn_zoo
 from convrnn_zoo import _requests
 from convrnn_zoo._stores import Store, find_place
-from convrnn_zoo.predict.archive import forecast_archive, run
+from convrnn_zoo.predict.archive import forecast_archive
+from convrnn_zoo.predict.archive import store as archive_store
 from tests.helpers.command_line import run as run_command
 from tests.helpers.predict.archives import network, nowcast, rain
 
@@ -132,6 +134,14 @@ def test_an_archive_in_a_store_of_obstore():
     assert {key: store.store.get(key).bytes().to_bytes() for key in keys} == contents(expected)
 
 
+def test_an_archive_without_the_private_function_of_zarr(bucket, tmp_path, monkeypatch):
+    forecast_archive(network(), rain(), expected := MemoryStore(), every=4)
+    monkeypatch.setitem(sys.modules, "zarr.core.sync", None)  # as if zarr had moved it
+    forecast_archive(network(), rain(), f"{bucket}/o.zarr", every=4)
+    forecast_archive(network(), rain(), store := MemoryStore(), every=4)
+    assert contents(f"{bucket}/o.zarr") == contents(store) == contents(expected)
+
+
 # ---- interruptions ---------------------------------------------------------------------------------------------------
 class KillError(Exception):
     pass
@@ -190,7 +200,7 @@ def test_readers_see_a_valid_store_at_any_moment():
 def test_a_run_stops_if_a_later_one_writes_its_store(monkeypatch):
     expected, store = MemoryStore(), MemoryStore()
     forecast_archive(network(), rain(), expected, **OPTIONS)
-    write, writes = run.write_region, []
+    write, writes = archive_store.write_region, []
 
     def overtake(*args):
         writes.append(args)
@@ -198,7 +208,7 @@ def test_a_run_stops_if_a_later_one_writes_its_store(monkeypatch):
             forecast_archive(network(), rain(), store, **OPTIONS)
         write(*args)
 
-    monkeypatch.setattr(run, "write_region", overtake)
+    monkeypatch.setattr(archive_store, "write_region", overtake)
     with pytest.raises(RuntimeError, match="another run"):
         forecast_archive(network(), rain(), store, **OPTIONS)
     assert contents(store) == contents(expected)
