@@ -1,8 +1,8 @@
 """Shipped weights next to the strongest simple baseline: ``python -m benchmarks.baselines [TAG=DIR ...]``.
 
 It prints one row for each set of weights, from its metadata. With the data of a tag, such as ``digit_motion=mnist/``,
-it first fits logistic regressions, a random forest and MiniRocket of aeon on the training split of the recipe, and
-scores them on its test split; ``--weights-dir`` writes the scores to the metadata.
+it first fits logistic regressions, a random forest, gradient boosting and MiniRocket of aeon on the training split of
+the recipe, and scores them on its test split; ``--weights-dir`` writes the scores to the metadata.
 """
 
 import dataclasses
@@ -38,6 +38,7 @@ SIMPLE = (
     "logistic regression",
     "logistic regression, frames in order",
     "random forest",
+    "gradient boosting",
     "MiniRocket",
 )
 """Baselines that are methods of their own; other entries of the metadata are the network under other conditions."""
@@ -59,7 +60,7 @@ def score_baselines(train: Labelled, test: Labelled) -> dict[str, float]:
     """Returns the test accuracies of simple classifiers in per cent, by their names.
 
     Settings are the libraries' defaults; logistic regressions read standardized inputs and make 100 iterations. The
-    first one and the random forest read :func:`pool_frames`, the others :func:`order_frames`.
+    first one, the random forest and gradient boosting read :func:`pool_frames`, the others :func:`order_frames`.
     """
     linear, scaling, pipeline = (need(f"sklearn.{n}", "data") for n in ("linear_model", "preprocessing", "pipeline"))
     torch.manual_seed(0)
@@ -68,12 +69,15 @@ def score_baselines(train: Labelled, test: Labelled) -> dict[str, float]:
     def regression() -> Any:
         return pipeline.make_pipeline(scaling.StandardScaler(), linear.LogisticRegression(max_iter=100))
 
-    forest = need("sklearn.ensemble", "data").RandomForestClassifier(300, random_state=0)
+    ensemble = need("sklearn.ensemble", "data")
+    forest = ensemble.RandomForestClassifier(300, random_state=0)
+    boosting = ensemble.HistGradientBoostingClassifier(random_state=0)
     rocket = need("aeon.classification.convolution_based", "data").MiniRocketClassifier(random_state=0)
     models = {
         "logistic regression": (regression(), 0, 1),
         "logistic regression, frames in order": (regression(), 1, 1),
         "random forest": (forest, 0, 1),
+        "gradient boosting": (boosting, 0, 1),
         "MiniRocket": (rocket, 1, 2),
     }
     scores = {}

@@ -24,7 +24,7 @@ def make_clips(count, seed):
 def test_only_baselines_that_read_the_order_tell_a_ramp_from_its_reverse():
     scores = score_baselines(make_clips(60, 0), make_clips(60, 1))
     assert scores["logistic regression, frames in order"] == scores["MiniRocket"] == 100
-    assert scores["logistic regression"] < 75 > scores["random forest"]
+    assert max(scores[name] for name in ("logistic regression", "random forest", "gradient boosting")) < 75
 
 
 def test_pooled_frames_are_means_and_deviations_and_ordered_ones_keep_the_ends():

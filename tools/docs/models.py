@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.baselines import baseline_table
+from benchmarks.baselines import baseline_table, strongest
 from benchmarks.tables import markdown, rows_of, table
 from convrnn_zoo import WEIGHTS, ConvRNNModel, Forecaster, Metric, WeightsMetadata, create_model, list_models
 from convrnn_zoo.cli._text import format_metric
@@ -210,10 +210,12 @@ def _meaning(w: WeightsMetadata) -> str:
     metric = next((m for m in w.metrics if m.name in UNSEEN), w.metrics[0])
     if metric.name.startswith("accuracy"):
         meaning = f" {UNSEEN[metric.name]}" if metric.name in UNSEEN else ""
-        others = [f" ({k} {v:g} %)" for k, v in metric.baselines.items() if k in ("random forest", "linear model")]
-        return f"{metric.value:g} % right{meaning}{''.join(others)}"
-    less = 100 - 100 * metric.value / metric.baselines["last frame"]
-    return f"{less:.0f} % less {metric.name} than repeating the last frame"
+        known = metric.baselines.keys() - {"commonest class"}
+        other = " ({} {:g} %)".format(*strongest(metric)).replace(", frames in order", "") if known else ""
+        return f"{metric.value:g} % right{meaning}{other}"
+    name, value = strongest(metric)
+    than = {"last frame": "repeating the last frame", "zero": "a black frame"}[name]
+    return f"{100 - 100 * metric.value / value:.0f} % less {metric.name} than {than}"
 
 
 def _scores(w: WeightsMetadata) -> str:
@@ -223,8 +225,9 @@ def _scores(w: WeightsMetadata) -> str:
 
 
 def _with_baselines(metric: Metric) -> str:
-    known = ("last frame", "extrapolation", "S-PROG", "random forest", "linear model")
-    others = ", ".join(f"{k} {metric.baselines[k]:g}" for k in known if k in metric.baselines)
+    known = {"last frame", "zero", "extrapolation", "S-PROG"} & {*metric.baselines}
+    known |= {strongest(metric)[0]} if metric.baselines else set()
+    others = ", ".join(f"{k} {v:g}" for k, v in metric.baselines.items() if k in known)
     return format_metric(metric) + (f" ({others})" if others else "")
 
 
