@@ -126,12 +126,16 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _load_later(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not _LATER[name]:
         return import_module(f".{name}", __name__)
     return getattr(import_module(_LATER[name], __name__), name)
+
+
+if not TYPE_CHECKING:  # a type checker would accept any name
+    __getattr__ = _load_later
 
 
 def __dir__() -> list[str]:

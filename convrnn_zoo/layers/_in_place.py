@@ -71,6 +71,14 @@ class Buffers:
         return scratch if len(scratch) == n else scratch[:n]
 
 
+def join_into(out: Tensor, maps: Sequence[Tensor]) -> None:
+    """Writes maps one after another into `out`, a part of the channels of a map."""
+    if len(maps) == 1:  # torch.cat, up to 2.15 at least, may leave such an `out` as it was
+        out.copy_(maps[0])
+    else:
+        torch.cat([*maps], out=out)
+
+
 class InPlaceStep:
     """In-place version of a cell's `step` (the operations after the convolutions), with its derivative.
 
@@ -454,8 +462,8 @@ class Direction:
         if self.weights:
             xh = xh[:n]
             if self.inputs:
-                torch.cat([self.xs[t] for t in block], out=xh[:, : self.inputs])
-            torch.cat([self.before(t, ts, start, self.ys.__getitem__) for t in block], out=xh[:, self.inputs :])
+                join_into(xh[:, : self.inputs], [self.xs[t] for t in block])
+            join_into(xh[:, self.inputs :], [self.before(t, ts, start, self.ys.__getitem__) for t in block])
             if self.h_mask is not None:
                 xh[:, self.inputs :].mul_(torch.cat([self.h_mask[: self.sizes[t]] for t in block]))
             weight_grads = [

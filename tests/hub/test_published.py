@@ -27,9 +27,10 @@ def test_a_checkpoint_on_the_hub_loads_by_name(hub, tmp_path, monkeypatch, caplo
     caplog.set_level(logging.INFO)
     expected = interop.load("irene", recorded("irene").state)
     sizes = {k: v for k, v in expected.model_args.items() if k != "num_classes"}
-    monkeypatch.setitem(PUBLISHED, NAME, dataclasses.replace(PUBLISHED[NAME], model_args=sizes))
     torch.save({"state_dict": recorded("irene").state, "epoch": 3}, buffer := io.BytesIO())
-    hub.store.create("it4lia/irene", {"model.ckpt": buffer.getvalue()})
+    repo = hub.store.create("it4lia/irene", {"model.ckpt": buffer.getvalue()})
+    repo.commits[PUBLISHED[NAME].address.partition("@")[2].partition("/")[0]] = repo.files()
+    monkeypatch.setitem(PUBLISHED, NAME, dataclasses.replace(PUBLISHED[NAME], model_args=sizes))
     model = convrnn_zoo.create_model("convgru_irene", pretrained=True, cache_dir=tmp_path / "cache")
     assert all(torch.equal(model.state_dict()[k], v) for k, v in expected.state_dict().items())
     assert model.preprocessing == expected.preprocessing

@@ -65,7 +65,7 @@ VALUES: list[tuple[str, list, list]] = [  # argument, values of a wrong type, in
     ("stride", [NAN], [0, (1,) * 4]),
     ("dilation", [True], [0]),
     ("groups", ["2"], [0]),
-    ("padding_mode", [], ["same", ("zeros",) * 4, 0, ["wrap"]]),
+    ("padding_mode", [], ["same", ("zeros",) * 4, 0, "wrap"]),
     ("bias", [1, None], []),
     ("dtype", [torch.int64, "float32"], []),
     ("num_layers", [True, 1.5], [0]),

@@ -105,3 +105,17 @@ def test_cells(ours: type, theirs: type) -> None:
         check_equal(ours(2, 3, 1, **chosen), theirs(2, 3, **chosen), x, hx, lambda v: v, lambda v: v)
 
     holds()
+
+
+@pytest.mark.parametrize("ours", [c for c in SEQUENCES if c.__name__.startswith("Conv2d")], ids=case_id)
+def test_gradients_of_one_step_of_one_pixel_are_those_of_two_equal_sequences(ours: type) -> None:
+    rnn = ours(2, 2, 1, num_layers=2, bias=False)
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 2, 1, 1)
+
+    def gradients(x: Tensor) -> list[Tensor]:
+        output = rnn(x)[0]
+        return list(torch.autograd.grad(output.square().sum(), list(rnn.parameters())))
+
+    for one, two in zip(gradients(x), gradients(x.expand(1, 2, 2, 1, 1)), strict=True):
+        torch.testing.assert_close(2 * one, two)

@@ -37,7 +37,8 @@ def climb(tmp_path, monkeypatch, small_figures):
     }
     for name, value in constants.items():
         monkeypatch.setattr(ladder, name, value)
-    monkeypatch.setattr(ladder.Recipe, "read", lambda name: dataclasses.replace(PLAIN, validation_sequences=4))
+    recipe = dataclasses.replace(PLAIN, validation_sequences=4)
+    monkeypatch.setattr(ladder, "Recipe", SimpleNamespace(read=lambda name: recipe, parse=ladder.Recipe.parse))
 
     def climb(*families, most=99, costs=False):
         trained = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from ...pretrained.state_dict import clear_metadata
 from ...values.log_mel import LogMel
 from ...values.preprocessing import Preprocessing
 from .lengths import check_pool
+
+Frames = TypeVar("Frames", Tensor, PackedSequence)
 
 
 class ZooModel(nn.Module):
@@ -178,7 +180,7 @@ class HeadedModel(ZooModel):
             )
         return mean, std
 
-    def normalize(self, x: Any) -> Any:
+    def normalize(self, x: Frames) -> Frames:
         """Standardises the channels of `x`, ``(…, C, *S)`` or packed, with the mean and std of :meth:`statistics`.
 
         Raises:

@@ -312,8 +312,8 @@ class ConvGRUAdvection(Ensemble, Forecaster):
             known, unknown = known.expand_as(moved), unknown.expand_as(moved)
             maps = torch.stack([known * moved, unknown * moved, unknown * still, known, unknown], 2)
             logits = warp(residual.to(dtype), c.origins[:, 0], "reflection")
-            logits = logits.reshape(-1, len(THRESHOLDS), moved[0, 0].numel())
-            logits = logits.baddbmm_(weight, maps.reshape(logits.shape[0], maps.shape[2], -1))
+            logits = logits.reshape(-1, len(THRESHOLDS), moved.shape[2:].numel())
+            logits = logits.baddbmm_(weight, maps.reshape(-1, maps.shape[2], logits.shape[2]))
             each = list(logits.reshape(*moved.shape[:2], len(THRESHOLDS), *moved.shape[2:]).unbind(2))
             for i in range(1, len(THRESHOLDS)):  # a higher threshold is never more likely to be reached
                 each[i] = torch.minimum(each[i], each[i - 1])

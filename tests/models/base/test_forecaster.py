@@ -160,7 +160,7 @@ def test_overfits_one_batch(name):
 
 @EVERY
 def test_device_and_dtype_place_every_tensor(name):
-    model = tiny(name, device="meta", dtype=torch.float64)
+    model = tiny(name, device="meta", dtype=torch.float64).eval()
     tensors = [*model.parameters(), *model.buffers()]
     assert all(t.is_meta and t.dtype in (torch.float64, torch.int64) for t in tensors)
     assert {t.dtype for t in model.parameters()} == {torch.float64}
