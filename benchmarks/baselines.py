@@ -128,9 +128,10 @@ def baseline_table() -> str:
 
 
 def add_scores(weights: WeightsMetadata, scores: dict[str, float]) -> WeightsMetadata:
-    """Returns metadata with the scores of simple classifiers next to the first accuracy."""
+    """Returns metadata with the scores of simple classifiers next to the first accuracy, unless a higher one is there."""
     first, *others = weights.metrics
-    first = dataclasses.replace(first, baselines={**first.baselines, **scores})
+    best = {name: max(value, first.baselines.get(name, value)) for name, value in scores.items()}
+    first = dataclasses.replace(first, baselines={**first.baselines, **best})
     return dataclasses.replace(weights, metrics=(first, *others))
 
 
