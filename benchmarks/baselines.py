@@ -128,7 +128,7 @@ def baseline_table() -> str:
 
 
 def add_scores(weights: WeightsMetadata, scores: dict[str, float]) -> WeightsMetadata:
-    """Returns metadata with the scores of simple classifiers next to the first accuracy, unless a higher one is there."""
+    """Returns metadata with the scores of simple classifiers next to the first accuracy; a higher one is kept."""
     first, *others = weights.metrics
     best = {name: max(value, first.baselines.get(name, value)) for name, value in scores.items()}
     first = dataclasses.replace(first, baselines={**first.baselines, **best})
