@@ -122,7 +122,8 @@ release-check: dist secrets
 # Files that git tracks with what looks like a password, token or key. Checksums and commits are none.
 secrets: $(RELEASE)/.installed
 	git ls-files -z | xargs -0 $(RELEASE)/bin/detect-secrets-hook --no-verify \
-		--exclude-lines '"(sha256|hub_commit)": |^INTEGRITY = "sha512-|^secrets:' --exclude-files tests/train/test_run_same_weights.py
+		--exclude-lines '"?(sha256|hub_commit|blob)"?(:| =) |^INTEGRITY = "sha512-|--exclude-lines|//user:(password|secret)@|"secret-of-tests"' \
+		--exclude-files tests/train/test_run_same_weights.py
 
 # Installs the built wheel, or that of an INDEX, into a new environment, and tests it away from the package: the demo, and
 # the examples of README.
