@@ -46,8 +46,8 @@ def run_requests(coroutine: Coroutine[Any, Any, None]) -> None:
     On the latter, the store of another program may fail whose connections belong to the loop of zarr.
     """
     try:
-        from zarr.core.sync import sync
-    except ImportError:
+        sync = need("zarr.core.sync", "zarr").sync
+    except (ImportError, AttributeError):
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, coroutine).result()
     else:
